@@ -1,0 +1,261 @@
+"""The coverage balancer: decides which slot is written next.
+
+Pure bookkeeping: no clock, no I/O, and the randomness comes from the seed. Every topic
+keeps counts that are updated by each verdict, so issuing a slot never scans candidates.
+
+A slot moves: asked -> reserved -> committed, or falls out on the way. What a topic may have
+in flight is what it still needs divided by the learned chance that a question ends up
+committed. The topic with the lowest expected coverage comes first, so that all topics fill
+at the same pace and a run that is cut short is even, too.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from synth.protocol import Slot
+from synth.rates import Rate
+from synth.specs import Specs
+
+_AVOIDED = 3  # openings of near-duplicates that an escalated prompt names
+_OPENING_WORDS = 14
+_DUPLICATE_LEVELS = (0.15, 0.35, 0.6)  # duplicate share from which a prompt escalates a level
+_WARMTH_PER_LEVEL = 0.1
+_CAUTION = 0.5  # standard deviations; a second wave is cheaper than questions nobody needs
+# Believed of a topic before its first verdict. High, so that a first wave never holds more
+# questions than could all be used; each refusal then widens it.
+_OPTIMISM = 0.95
+
+
+@dataclass
+class TopicState:
+    """Where a topic stands; `target - committed - reserved` is its room."""
+
+    target: int
+    committed: int = 0
+    reserved: int = 0
+    asked: int = 0
+    attempts: int = 0
+    question_rate: Rate = field(default_factory=lambda: Rate(_OPTIMISM))
+    answer_rate: Rate = field(default_factory=lambda: Rate(_OPTIMISM))
+    duplicate_rate: Rate = field(default_factory=lambda: Rate(0.0))
+    coverage: Counter[tuple[str, str]] = field(default_factory=Counter)
+    near_duplicates: deque[str] = field(default_factory=lambda: deque(maxlen=_AVOIDED))
+
+    @property
+    def room(self) -> int:
+        return self.target - self.committed - self.reserved
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What a slot asks for, before it has an id."""
+
+    topic: str
+    situation: str
+    facets: Mapping[str, str]
+    seed: int
+    warmth: float
+    avoid: tuple[str, ...]
+
+    def as_slot(self, slot_id: str) -> Slot:
+        return Slot(
+            slot_id, self.topic, self.situation, self.facets, self.seed, self.warmth, self.avoid
+        )
+
+
+class Balancer:
+    """Issues slots so that every topic ends exactly on its target.
+
+    Args:
+        specs: topics and facets.
+        targets: topic id -> records wanted.
+        attempts_per_record: questions a topic may cost per record of its target.
+        facets_per_slot: facets that a slot fixes beside the situation.
+        seed: of everything random here.
+    """
+
+    def __init__(
+        self,
+        specs: Specs,
+        targets: Mapping[str, int],
+        attempts_per_record: int,
+        facets_per_slot: int,
+        seed: int,
+    ):
+        self._specs = specs
+        self._attempts_per_record = attempts_per_record
+        self._facets_per_slot = min(facets_per_slot, len(specs.facets))
+        self._random = random.Random(seed)
+        self.topics = {topic: TopicState(targets[topic]) for topic in specs.topics}
+
+    def restore(self, topic: str, committed: int, attempts: int) -> None:
+        """Take over what a store holds of `topic`; use `cover` for its facet values."""
+        state = self.topics[topic]
+        state.committed, state.attempts = committed, attempts
+
+    # -- issuing -------------------------------------------------------------------
+
+    def draw(self) -> Draw | None:
+        """The next slot, counted as asked; None when nothing more may be in flight now."""
+        topic = self._neediest()
+        if topic is None:
+            return None
+        state = self.topics[topic]
+        level = self.escalation(topic)
+        facets = self._choose_facets(topic, self._facets_per_slot + level)
+        situation = self._least_covered(state, "situation", self._specs.topics[topic].situations)
+        state.asked += 1
+        state.attempts += 1
+        draw = Draw(
+            topic=topic,
+            situation=situation,
+            facets=facets,
+            seed=self._random.getrandbits(31),
+            warmth=level * _WARMTH_PER_LEVEL,
+            avoid=tuple(state.near_duplicates) if level else (),
+        )
+        self._cover(state, situation, facets, 1)
+        return draw
+
+    def _neediest(self) -> str | None:
+        best, lowest = None, 1.0
+        for topic, state in self.topics.items():
+            if state.asked >= self.limit(topic):
+                continue
+            coverage = self._expected(state) / state.target
+            if coverage < lowest:
+                best, lowest = topic, coverage
+        return best
+
+    def limit(self, topic: str) -> int:
+        """How many questions of `topic` may be in flight at once.
+
+        As many as are expected to bring what is needed, less a part of that number's standard
+        deviation (binomial), rounded down; at least one while nothing else is under way.
+        """
+        state = self.topics[topic]
+        if state.room <= 0 or self._spent(state):
+            return 0
+        answered = state.answer_rate.mean
+        needed = state.target - state.committed - state.reserved * answered
+        chance = state.question_rate.mean * answered
+        margin = _CAUTION * math.sqrt(max(needed, 0.0) * (1 - chance))
+        whole = int((needed - margin) / chance)
+        return max(whole, 1 if state.reserved == 0 else 0)
+
+    def escalation(self, topic: str) -> int:
+        """0 to 3: how hard a prompt pushes away from what the topic already holds."""
+        share = self.topics[topic].duplicate_rate.mean
+        return sum(share >= level for level in _DUPLICATE_LEVELS)
+
+    def _expected(self, state: TopicState) -> float:
+        asked = state.asked * state.question_rate.mean
+        return state.committed + (state.reserved + asked) * state.answer_rate.mean
+
+    def _choose_facets(self, topic: str, count: int) -> dict[str, str]:
+        """Fix the `count` facets that the topic has varied least, each at its rarest value."""
+        state = self.topics[topic]
+        used: Counter[str] = Counter()
+        for (facet, _), number in state.coverage.items():
+            used[facet] += number
+        names = sorted(self._specs.facets, key=lambda name: (used[name], self._random.random()))
+        chosen: dict[str, str] = {}
+        for name in names[:count]:
+            values = [
+                value
+                for value in self._specs.values_for(topic, name)
+                if not any(self._specs.clash((name, value), other) for other in chosen.items())
+            ]
+            if values:
+                chosen[name] = self._least_covered(state, name, values)
+        return {name: chosen[name] for name in self._specs.facets if name in chosen}
+
+    def _least_covered(
+        self, state: TopicState, facet: str, values: tuple[str, ...] | list[str]
+    ) -> str:
+        return min(values, key=lambda value: (state.coverage[facet, value], self._random.random()))
+
+    # -- verdicts ------------------------------------------------------------------
+
+    def reserved(self, draw: Slot | Draw, topic: str) -> None:
+        """A question was accepted and filed under `topic`, perhaps not the one asked for."""
+        asked = self.topics[draw.topic]
+        asked.asked -= 1
+        self._learn_question(asked, topic == draw.topic, duplicate=False)
+        if topic != draw.topic:
+            self._cover(asked, draw.situation, draw.facets, -1)
+            self._cover(self.topics[topic], draw.situation, draw.facets, 1)
+        self.topics[topic].reserved += 1
+
+    def refused(self, draw: Slot | Draw, duplicate_of: str | None = None) -> None:
+        """A question was refused on its merits; `duplicate_of` is the text that was too close."""
+        state = self.topics[draw.topic]
+        state.asked -= 1
+        self._cover(state, draw.situation, draw.facets, -1)
+        self._learn_question(state, False, duplicate=duplicate_of is not None)
+        if duplicate_of is not None:
+            state.near_duplicates.append(" ".join(duplicate_of.split()[:_OPENING_WORDS]))
+
+    def dropped(self, draw: Slot | Draw, *, written: bool) -> None:
+        """A slot ended without a judgement; unless `written`, it is no attempt either."""
+        state = self.topics[draw.topic]
+        state.asked -= 1
+        state.attempts -= not written
+        self._cover(state, draw.situation, draw.facets, -1)
+
+    def committed(self, topic: str) -> None:
+        """A reserved record is durable."""
+        state = self.topics[topic]
+        state.reserved -= 1
+        state.committed += 1
+        state.answer_rate.observe(True)
+
+    def released(self, draw: Slot | Draw, topic: str, *, judged: bool = True) -> None:
+        """A reservation is given back; `judged`: because no answer was good enough."""
+        state = self.topics[topic]
+        state.reserved -= 1
+        self._cover(state, draw.situation, draw.facets, -1)
+        if judged:
+            state.answer_rate.observe(False)
+
+    def _learn_question(self, state: TopicState, success: bool, duplicate: bool) -> None:
+        state.question_rate.observe(success)
+        state.duplicate_rate.observe(duplicate)
+
+    def _cover(
+        self, state: TopicState, situation: str, facets: Mapping[str, str], step: int
+    ) -> None:
+        state.coverage["situation", situation] += step
+        for pair in facets.items():
+            state.coverage[pair] += step
+
+    def cover(self, topic: str, situation: str, facets: Mapping[str, str]) -> None:
+        """Count the facet values of a record that a store already holds."""
+        self._cover(self.topics[topic], situation, facets, 1)
+
+    # -- where things stand --------------------------------------------------------
+
+    def _spent(self, state: TopicState) -> bool:
+        return state.attempts >= self._attempts_per_record * state.target
+
+    def full(self, topic: str) -> bool:
+        return self.topics[topic].committed >= self.topics[topic].target
+
+    def saturated(self, topic: str) -> bool:
+        """The attempt budget is spent, nothing is in flight, and the target is not met."""
+        state = self.topics[topic]
+        return not self.full(topic) and self._spent(state) and state.asked == 0 == state.reserved
+
+    def wants(self, topic: str) -> bool:
+        """Whether another question of `topic` could still be used."""
+        state = self.topics[topic]
+        return state.room > 0
+
+    def finished(self) -> bool:
+        """Every topic is full or saturated."""
+        return all(self.full(topic) or self.saturated(topic) for topic in self.topics)

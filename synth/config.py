@@ -1,0 +1,328 @@
+"""The run config: how to run. What to make is in the topic specs.
+
+A config comes from a YAML file, from `--set key=value` options, or from both; every
+section refuses unknown keys, and every mistake names the file and the key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from synth.errors import ConfigError
+from synth.gates import DEFAULT_GATES, GATES
+from synth.models import BUILTIN
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Section(BaseModel):
+    """Base of every config section: frozen, and no key that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _seconds(value: Any) -> Any:
+    """Read `90`, `90s`, `15m`, `12h` or `2d` as seconds."""
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if not match:
+            raise ValueError("a duration is a number of seconds, or one such as 90s, 15m, 12h, 2d")
+        return float(match[1]) * _SECONDS[match[2]]
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+
+
+class Targets(Section):
+    """How many accepted records each topic must hold."""
+
+    policy: Literal["weight", "uniform", "explicit"] = "weight"
+    total: int | None = Field(1217, ge=1, description="records over all topics")
+    topics: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict, description="exact targets of single topics; the rest is shared out"
+    )
+
+    @model_validator(mode="after")
+    def _explicit_names_topics(self) -> Targets:
+        if self.policy == "explicit" and not self.topics:
+            raise ValueError("policy 'explicit' asks for targets.topics, such as {anxiety: 10}")
+        return self
+
+
+class ModelConfig(Section):
+    """The language model: `builtin`, a Hugging Face id or a folder."""
+
+    name: str = Field(BUILTIN, min_length=1)
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    max_model_len: int = Field(2048, ge=256, description="tokens of prompt and text together")
+
+
+class EmbedderConfig(Section):
+    """The sentence-transformers model whose vectors decide what is a duplicate."""
+
+    name: str = Field(BUILTIN, min_length=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class EngineConfig(Section):
+    """vLLM, and how many of it."""
+
+    replicas: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    tensor_parallel: int = Field(1, ge=1, description="GPUs that one replica spans")
+    max_num_seqs: int = Field(64, ge=1, description="sequences that one replica decodes at once")
+    max_num_batched_tokens: int = Field(2048, ge=256, description="tokens of one engine step")
+    structured_output: Literal["xgrammar", "outlines", "guidance"] = "xgrammar"
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    cpu_kv_cache_gib: int = Field(2, ge=1, description="key-value cache of a replica on a CPU")
+    enforce_eager: bool = Field(False, description="no CUDA graphs; a CPU is always eager")
+    start_timeout: Duration = Field(1800.0, description="until a replica must be up")
+    max_restarts: int = Field(3, ge=0, description="deaths in a row after which it is retired")
+
+
+class SamplingConfig(Section):
+    """Sampling of both stages. `top_p` costs 40 % of the speed on a CPU; prefer `min_p`."""
+
+    temperature: float = Field(0.7, ge=0, le=2)
+    min_p: float = Field(0.05, ge=0, le=1)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0, description="0 keeps all")
+    presence_penalty: float = Field(0.3, ge=-2, le=2)
+    frequency_penalty: float = Field(0.3, ge=-2, le=2)
+    repetition_penalty: float = Field(1.0, gt=0, le=2)
+
+
+class RecordConfig(Section):
+    """The bounds of a record's texts, in words."""
+
+    min_words: int = Field(40, ge=1)
+    max_question_words: int = Field(110, ge=2)
+    max_answer_words: int = Field(170, ge=2)
+    facets: int = Field(
+        3, ge=0, description="facets that a prompt fixes; the situation is one more"
+    )
+
+    @model_validator(mode="after")
+    def _room_between_bounds(self) -> RecordConfig:
+        for name in ("max_question_words", "max_answer_words"):
+            if getattr(self, name) < 1.5 * self.min_words:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, but must be at least 1.5 times min_words "
+                    f"({self.min_words})"
+                )
+        return self
+
+
+class DedupConfig(Section):
+    """At or above this cosine similarity of their questions, two records are duplicates."""
+
+    threshold: float = Field(0.85, gt=0, le=1)
+
+
+class TopicGateConfig(Section):
+    """When a question counts as being about its topic; scores are cosine similarities."""
+
+    margin: float = Field(0.05, ge=0, le=1, description="may trail the best topic by this much")
+    refile_margin: float = Field(0.1, ge=0, le=2, description="behind by this much: file it there")
+    min_score: float = Field(0.25, ge=-1, le=1, description="below it a text is about no topic")
+
+
+class BudgetConfig(Section):
+    """When to stop trying."""
+
+    attempts_per_record: int = Field(40, ge=1, description="questions written per record of target")
+    answer_attempts: int = Field(3, ge=1, description="answers written for one question")
+    wall_time: Duration | None = None
+
+
+class LeaseConfig(Section):
+    """What replicas hold at a time."""
+
+    slots: int = Field(32, ge=1, description="slots handed over at once")
+    timeout: Duration = Field(300.0, description="a replica silent for so long loses its leases")
+
+
+class StoreConfig(Section):
+    """Group commit: a segment is written when either bound is reached."""
+
+    commit_seconds: float = Field(2.0, gt=0)
+    commit_records: int = Field(512, ge=1)
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    seed: int = Field(7, ge=0, lt=2**31)
+    topics: str = Field("topic_specs", min_length=1, description="folder of topic specs")
+    targets: Targets = Targets()
+    model: ModelConfig = ModelConfig()
+    embedder: EmbedderConfig = EmbedderConfig()
+    engine: EngineConfig = EngineConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    record: RecordConfig = RecordConfig()
+    dedup: DedupConfig = DedupConfig()
+    topic_gate: TopicGateConfig = TopicGateConfig()
+    gates: tuple[str, ...] = DEFAULT_GATES
+    budget: BudgetConfig = BudgetConfig()
+    lease: LeaseConfig = LeaseConfig()
+    store: StoreConfig = StoreConfig()
+    out: str = Field("runs/first", min_length=1)
+
+    @model_validator(mode="after")
+    def _gates_exist(self) -> RunConfig:
+        for name in self.gates:
+            if name not in GATES:
+                raise ValueError(f"gates: no gate {name!r}{did_you_mean(name, GATES)}")
+        return self
+
+
+# Keys that change how a run runs but not what it makes: free to differ on resume.
+HOW_ONLY = ("engine", "budget", "lease", "store", "out", "topics")
+
+
+def content_of(config: RunConfig) -> dict[str, Any]:
+    """The part of a config that decides what the dataset will be."""
+    content = config.model_dump(mode="json", exclude=set(HOW_ONLY))
+    content["structured_output"] = config.engine.structured_output
+    return content
+
+
+def fingerprint(config: RunConfig, specs_digest: str) -> str:
+    """16 hex digits that change when the dataset would."""
+    text = json.dumps([content_of(config), specs_digest], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """`key: old -> new` for every leaf that differs, in order."""
+    lines: list[str] = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return lines
+
+
+def did_you_mean(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    """A hint to append to a message about an unknown `word`."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run config and apply `key=value` overrides, such as `targets.policy=uniform`.
+
+    Raises:
+        ConfigError: names the file or option, the key, what was found and what would be right.
+    """
+    data: dict[str, Any] = {}
+    where = "the run config"
+    if path is not None:
+        where = str(path)
+        data = read_yaml(path, ConfigError)
+    for option in overrides:
+        _apply(data, option)
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        source = where if path else "the options"
+        raise ConfigError(source, *explain(error, RunConfig)) from error
+
+
+def _apply(data: dict[str, Any], option: str) -> None:
+    key, sign, text = option.partition("=")
+    if not sign or not key.strip():
+        raise ConfigError(
+            f"--set {option}", "no key=value", "Write for instance --set targets.policy=uniform"
+        )
+    node = data
+    *parents, leaf = key.strip().split(".")
+    for name in parents:
+        node = node.setdefault(name, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {option}", f"{name!r} is not a section", "Check the key")
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {option}", f"{text!r} is not YAML", "Quote the value") from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice instead of keeping the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, error_type: type[ConfigError] | type[Any]) -> dict[str, Any]:
+    """Read a YAML mapping; every way this can fail becomes one message of `error_type`."""
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+    except FileNotFoundError as error:
+        raise error_type(str(path), "there is no such file", "Check the path") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise error_type(str(path), f"cannot be read ({error})", "Give a UTF-8 file") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise error_type(
+            str(path), f"not valid YAML{place}: {problem}", "Mend that line"
+        ) from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise error_type(str(path), f"holds a {type(data).__name__}", "Give a mapping of keys")
+    return data
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
+    """The first mistake of a validation error in words: what was found, what would be right."""
+    details = error.errors()
+    first = details[0]
+    loc = [str(part) for part in first["loc"] if part not in ("int", "literal['auto']")]
+    field = ".".join(loc)
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, loc[:-1])
+        hint = did_you_mean(loc[-1], known)
+        return f"unknown key {field!r}{hint}{more}", f"Known keys here: {', '.join(known)}"
+    if first["type"] == "missing":
+        return f"{field!r} is missing{more}", f"Add {loc[-1]!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    if not field:
+        return message + more, "Correct it"
+    found = repr(first["input"])
+    if len(found) > 80:
+        found = found[:77] + "..."
+    return f"{field!r} is {found}{more}", message[0].upper() + message[1:]
+
+
+def _known_keys(model: type[BaseModel], loc: Sequence[str]) -> list[str]:
+    for name in loc:
+        field = model.model_fields.get(name)
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,356 @@
+"""The coordinator's logic: what it hands out, what it accepts, and when it is durable.
+
+No Ray, no clock of its own, no threads: the actor around it calls these methods from one
+event loop, and does the one slow thing, `CommitBatch.write`, on another thread.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from synth.balancer import Balancer
+from synth.config import RunConfig
+from synth.gates import Stage
+from synth.index import DuplicateIndex, ExactRepeats, Neighbour
+from synth.labeller import Filing, TopicLabeller
+from synth.outbox import CommitBatch, OpenSlot, Outbox, Phase
+from synth.protocol import (
+    AnswerBatch,
+    Candidate,
+    Lease,
+    QuestionBatch,
+    Reason,
+    Refusal,
+    Reply,
+    Ruling,
+    Slot,
+    Tokens,
+    Verdict,
+)
+from synth.report import Snapshot, Status, Tally, Timing, TopicView, build_report
+
+_REMEMBERED_VERDICTS = 16384  # of slots that are decided; a replica asks again within seconds
+_RETRY_S = 0.25  # a replica that got no lease asks again after this time
+
+
+class Coordinator:
+    """Owns coverage, the duplicate index and what is to be stored.
+
+    Args:
+        run_id: prefix of every id.
+        epoch: number of this start of the run; keeps lease ids apart across starts.
+        config: the run config.
+        model_name: as records carry it.
+        balancer, index, labeller, tally: the parts, restored from the store if there is one.
+        repeats: exact texts of questions and answers that are taken.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        epoch: int,
+        config: RunConfig,
+        model_name: str,
+        balancer: Balancer,
+        index: DuplicateIndex,
+        labeller: TopicLabeller,
+        tally: Tally,
+        repeats: ExactRepeats,
+        clock: Callable[[], float],
+    ):
+        self._prefix = f"{run_id}-{epoch:03d}"
+        self._config = config
+        self._balancer = balancer
+        self._index = index
+        self._labeller = labeller
+        self._tally = tally
+        self._repeats = repeats
+        self._clock = clock
+        self._open: dict[str, OpenSlot] = {}
+        self._last_heard: dict[str, float] = {}
+        self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
+        self._outbox = Outbox(index, model_name)
+        self._leases = 0
+        self._stop_status: Status | None = None
+        self._stop_reason = ""
+        self._restored = (tally.accepted, tally.tokens.completion)
+
+    # -- what replicas call --------------------------------------------------------
+
+    def lease(self, replica: str, want: int) -> Reply:
+        """Up to `want` slots, fewer or none when no more may be in flight."""
+        self._last_heard[replica] = self._clock()
+        finished = self._stop_status is not None or self._balancer.finished()
+        if finished or want <= 0:
+            return Reply(closed=self._closed(), finished=finished, retry_after=_RETRY_S)
+        lease_id = f"{self._prefix}-{self._leases:06d}"
+        slots: list[Slot] = []
+        while len(slots) < min(want, self._config.lease.slots):
+            draw = self._balancer.draw()
+            if draw is None:
+                break
+            slot = draw.as_slot(f"{lease_id}-{len(slots):03d}")
+            slots.append(slot)
+            self._open[slot.id] = OpenSlot(slot, lease_id, replica)
+        if not slots:
+            return Reply(closed=self._closed(), retry_after=_RETRY_S)
+        self._leases += 1
+        return Reply(closed=self._closed(), lease=Lease(lease_id, tuple(slots)))
+
+    def reserve(self, replica: str, batch: QuestionBatch) -> Reply:
+        """Judge questions: filed and reserved, or refused with a reason."""
+        self._last_heard[replica] = self._clock()
+        for slot_id in batch.returned:
+            self._give_back(slot_id)
+        for refusal in batch.refusals:
+            self._refuse_text(refusal)
+        probe = self._index.probe(batch.vectors)
+        scores = self._labeller.scores(batch.vectors) if batch.candidates else np.zeros((0, 0))
+        with_room = {topic for topic in self._balancer.topics if self._balancer.wants(topic)}
+        verdicts = []
+        for row, candidate in enumerate(batch.candidates):
+            open_slot = self._open.get(candidate.slot_id)
+            if open_slot is None or open_slot.phase is not Phase.ASKED:
+                verdicts.append(self._known_verdict(candidate.slot_id))
+                continue
+            filing = self._labeller.file(scores[row], open_slot.slot.topic, with_room)
+            verdict = self._judge_question(open_slot, candidate, filing, probe.nearest(row))
+            if verdict.ruling is Ruling.RESERVED:
+                probe.reserve(row, candidate.slot_id)
+                if not self._balancer.wants(verdict.topic):
+                    with_room.discard(verdict.topic)
+            verdicts.append(verdict)
+        return Reply(verdicts=tuple(verdicts), closed=self._closed())
+
+    def _judge_question(
+        self, held: OpenSlot, candidate: Candidate, filing: Filing, nearest: Neighbour | None
+    ) -> Verdict:
+        """Reserve a question or refuse it; the caller enters it into the probe."""
+        owner = self._repeats.owner(candidate.text)
+        if owner is not None:
+            return self._refuse_question(
+                held, candidate, Reason.EXACT_REPEAT, nearest=Neighbour(owner, 1.0)
+            )
+        if self._index.too_close(nearest):
+            return self._refuse_question(held, candidate, Reason.DUPLICATE, nearest=nearest)
+        if filing.topic is None:
+            detail = f"{filing.score:.3f}; {filing.best} {filing.best_score:.3f}"
+            return self._refuse_question(held, candidate, Reason.OFF_TOPIC, detail)
+        if not self._balancer.wants(filing.topic):
+            return self._refuse_question(held, candidate, Reason.TOPIC_FULL)
+        held.phase, held.topic, held.question = Phase.RESERVED, filing.topic, candidate.text
+        held.question_tokens = candidate.tokens
+        held.scores = {"topic": filing.filed_score, "best_topic": filing.best_score}
+        self._repeats.claim(candidate.text, candidate.slot_id)
+        self._balancer.reserved(held.slot, filing.topic)
+        return Verdict(candidate.slot_id, Ruling.RESERVED, filing.topic)
+
+    def _refuse_question(
+        self,
+        held: OpenSlot,
+        candidate: Candidate,
+        reason: Reason,
+        detail: str = "",
+        nearest: Neighbour | None = None,
+    ) -> Verdict:
+        self._outbox.refuse(
+            held, Stage.QUESTION, reason, candidate.text, candidate.tokens, detail, nearest
+        )
+        if reason is Reason.TOPIC_FULL:
+            self._balancer.dropped(held.slot, written=True)
+        else:
+            self._balancer.refused(held.slot, duplicate_of=candidate.text if nearest else None)
+        return self._close(held, Ruling.REFUSED, reason)
+
+    def commit(self, replica: str, batch: AnswerBatch) -> Reply:
+        """Take answers for the next commit; their verdicts follow from `settle`."""
+        self._last_heard[replica] = self._clock()
+        for refusal in batch.refusals:
+            self._refuse_text(refusal)
+        for candidate in batch.candidates:
+            held = self._open.get(candidate.slot_id)
+            if held is None or held.phase is not Phase.RESERVED:
+                continue
+            if not self._repeats.claim(candidate.text, candidate.slot_id):
+                owner = self._repeats.owner(candidate.text)
+                tokens = candidate.tokens + held.question_tokens
+                nearest = Neighbour(owner or "", 1.0)
+                self._outbox.refuse(
+                    held, Stage.ANSWER, Reason.EXACT_REPEAT, candidate.text, tokens, "", nearest
+                )
+                self._release(held, judged=True)
+                self._close(held, Ruling.REFUSED, Reason.EXACT_REPEAT)
+                continue
+            held.answer, held.answer_tokens = candidate.text, candidate.tokens
+            self._outbox.stage(held)
+        return Reply(closed=self._closed())
+
+    def verdicts_of(self, slot_ids: Sequence[str]) -> tuple[Verdict, ...]:
+        """What became of slots; for those still open, that they are reserved."""
+        return tuple(self._known_verdict(slot_id) for slot_id in slot_ids)
+
+    def _known_verdict(self, slot_id: str) -> Verdict:
+        held = self._open.get(slot_id)
+        if held is not None:
+            return Verdict(slot_id, Ruling.RESERVED, held.topic)
+        known = self._verdicts.get(slot_id)
+        return known or Verdict(slot_id, Ruling.REFUSED, "", Reason.EXPIRED)
+
+    # -- commit --------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for the next commit."""
+        return len(self._outbox)
+
+    def take_batch(self) -> CommitBatch:
+        """What is to be written now. Call `settle` with it once it is durable."""
+        return self._outbox.take()
+
+    def settle(self, batch: CommitBatch) -> None:
+        """Count a batch that is durable."""
+        ids = [row["id"] for row in batch.accepted]
+        self._index.commit(ids)
+        for row in batch.accepted:
+            held = self._open[row["id"]]
+            self._balancer.committed(held.topic)
+            tokens = held.question_tokens + held.answer_tokens
+            self._tally.accept(held.topic, held.slot.topic, tokens, row["nearest_similarity"])
+            self._close(held, Ruling.COMMITTED)
+        for row in batch.rejected:
+            tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
+            self._tally.reject(row["topic"], row["reason"], tokens)
+
+    # -- refusals ------------------------------------------------------------------
+
+    def _refuse_text(self, refusal: Refusal) -> None:
+        """Book a text that a replica refused, or gave up."""
+        held = self._open.get(refusal.slot_id)
+        if held is None or held.phase is Phase.STAGED:
+            return
+        tokens = refusal.tokens
+        if refusal.ends_slot and held.phase is Phase.RESERVED:
+            tokens += held.question_tokens  # no record will carry them
+        self._outbox.refuse(held, refusal.stage, refusal.reason, refusal.text, tokens, refusal.span)
+        if not refusal.ends_slot:
+            return
+        judged = refusal.reason not in (Reason.INTERRUPTED, Reason.TOPIC_FULL)
+        if held.phase is Phase.RESERVED:
+            self._release(held, judged=judged)
+        elif judged:
+            self._balancer.refused(held.slot)
+        else:
+            self._balancer.dropped(held.slot, written=True)
+        self._close(held, Ruling.REFUSED, refusal.reason)
+
+    def _release(self, held: OpenSlot, *, judged: bool) -> None:
+        self._index.release(held.slot.id)
+        self._repeats.release(held.question, held.slot.id)
+        self._balancer.released(held.slot, held.topic, judged=judged)
+
+    def _give_back(self, slot_id: str) -> None:
+        """A slot that nobody wrote for, or whose replica is gone."""
+        held = self._open.get(slot_id)
+        if held is None or held.phase is Phase.STAGED:
+            return
+        if held.phase is Phase.RESERVED:
+            self._release(held, judged=False)
+        else:
+            self._balancer.dropped(held.slot, written=False)
+        self._close(held, Ruling.REFUSED, Reason.EXPIRED)
+
+    def _close(self, held: OpenSlot, ruling: Ruling, reason: str = "") -> Verdict:
+        verdict = Verdict(held.slot.id, ruling, held.topic or held.slot.topic, str(reason))
+        del self._open[held.slot.id]
+        self._verdicts[held.slot.id] = verdict
+        if len(self._verdicts) > _REMEMBERED_VERDICTS:
+            self._verdicts.popitem(last=False)
+        return verdict
+
+    # -- supervision ---------------------------------------------------------------
+
+    def replica_lost(self, replica: str) -> int:
+        """Take back all that a replica holds; returns how many slots that were."""
+        self._last_heard.pop(replica, None)
+        lost = [slot_id for slot_id, held in self._open.items() if held.replica == replica]
+        for slot_id in lost:
+            self._give_back(slot_id)
+        return len(lost)
+
+    def expire(self) -> list[str]:
+        """Take back the leases of replicas that were silent for too long; returns those."""
+        limit = self._clock() - self._config.lease.timeout
+        silent = [replica for replica, heard in self._last_heard.items() if heard < limit]
+        return [replica for replica in silent if self.replica_lost(replica)]
+
+    def stop(self, status: Status, reason: str) -> None:
+        """Lease nothing more; the first reason given stands."""
+        if self._stop_status is None:
+            self._stop_status, self._stop_reason = status, reason
+
+    # -- where things stand --------------------------------------------------------
+
+    def _closed(self) -> frozenset[str]:
+        return frozenset(topic for topic in self._balancer.topics if self._balancer.full(topic))
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is leased and nothing waits to be written."""
+        return not self._open and not self.waiting
+
+    def outcome(self) -> tuple[Status, str]:
+        """How the run stands, and why."""
+        short = [topic for topic in self._balancer.topics if not self._balancer.full(topic)]
+        if not short:
+            return Status.COMPLETE, "every topic holds its target"
+        if self._stop_status is not None:
+            return self._stop_status, self._stop_reason
+        if not self._balancer.finished():
+            return Status.RUNNING, ""
+        attempts = self._config.budget.attempts_per_record
+        names = ", ".join(short)
+        return (
+            Status.SATURATED,
+            f"{len(short)} of {len(self._balancer.topics)} topics spent their "
+            f"{attempts} attempts per record: {names}",
+        )
+
+    def report(self, timing: Timing) -> dict[str, Any]:
+        """The content of `report.json`."""
+        targets = {topic: state.target for topic, state in self._balancer.topics.items()}
+        status, reason = self.outcome()
+        return build_report(
+            status, reason, self._tally, targets, timing, self._config.dedup.threshold
+        )
+
+    def snapshot(self, generate_s: float) -> Snapshot:
+        """What the live display shows."""
+        status, reason = self.outcome()
+        views = []
+        for topic, state in self._balancer.topics.items():
+            word = "full" if self._balancer.full(topic) else ""
+            if self._balancer.saturated(topic):
+                word = "saturated"
+            in_flight = state.asked + state.reserved
+            rate = state.question_rate.mean * state.answer_rate.mean
+            views.append(TopicView(topic, state.target, state.committed, in_flight, rate, word))
+        accepted, tokens = self._tally.accepted, self._tally.tokens.completion
+        return Snapshot(
+            status=status,
+            reason=reason,
+            topics=tuple(views),
+            accepted=accepted,
+            target=sum(view.target for view in views),
+            rejected=self._tally.rejected,
+            completion_tokens=tokens,
+            session_tokens=tokens - self._restored[1],
+            session_accepted=accepted - self._restored[0],
+            generate_s=generate_s,
+            finished=self._balancer.finished() or self._stop_status is not None,
+            stopping=self._stop_status is not None,
+        )

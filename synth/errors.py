@@ -1,0 +1,37 @@
+"""The errors that a user can mend, each with its cause and its remedy."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Wrong input: one message, no traceback, exit code 2.
+
+    Args:
+        where: the file, option or folder that holds the mistake.
+        what: what was found there.
+        remedy: what would be right.
+    """
+
+    def __init__(self, where: str, what: str, remedy: str):
+        self.where, self.what, self.remedy = where, what, remedy
+        super().__init__(f"{where}: {what}. {remedy}")
+
+
+class ConfigError(UserError):
+    """A run config or a `--set` option that does not hold."""
+
+
+class SpecError(UserError):
+    """A topic spec or the facets file that does not hold."""
+
+
+class ModelError(UserError):
+    """A model that is missing, or that this machine cannot load."""
+
+
+class StoreError(UserError):
+    """A run folder that cannot be used: no permission, in use, foreign files, changed config."""
+
+
+class EngineFailure(RuntimeError):
+    """No replica is left to generate; what was committed stays. Exit code 1."""

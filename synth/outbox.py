@@ -1,0 +1,136 @@
+"""What waits to be written: accepted and refused rows, collected into one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from synth.gates import Stage
+from synth.index import DuplicateIndex, Neighbour
+from synth.protocol import Slot, Tokens
+from synth.store import SegmentWriter
+
+Row = dict[str, Any]
+
+
+class Phase(Enum):
+    """How far a leased slot is."""
+
+    ASKED = "asked"
+    RESERVED = "reserved"
+    STAGED = "staged"
+
+
+@dataclass
+class OpenSlot:
+    """A leased slot without a final verdict."""
+
+    slot: Slot
+    lease: str
+    replica: str
+    phase: Phase = Phase.ASKED
+    topic: str = ""
+    question: str = ""
+    answer: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    question_tokens: Tokens = field(default_factory=Tokens)
+    answer_tokens: Tokens = field(default_factory=Tokens)
+
+
+@dataclass(frozen=True)
+class CommitBatch:
+    """Rows on their way to the store: counted only once `write` has returned."""
+
+    accepted: tuple[Row, ...]
+    rejected: tuple[Row, ...]
+
+    def write(self, accepted: SegmentWriter, rejected: SegmentWriter) -> None:
+        """Make the rows durable; safe to call from another thread."""
+        accepted.append(self.accepted)
+        rejected.append(self.rejected)
+
+
+class Outbox:
+    """Collects rows until the next commit.
+
+    Args:
+        index: where the vectors of reserved questions are.
+        model_name: as records carry it.
+    """
+
+    def __init__(self, index: DuplicateIndex, model_name: str):
+        self._index = index
+        self._model_name = model_name
+        self._staged: list[OpenSlot] = []
+        self._refused: list[Row] = []
+
+    def __len__(self) -> int:
+        return len(self._staged) + len(self._refused)
+
+    def stage(self, held: OpenSlot) -> None:
+        """Put a finished record into the next commit."""
+        held.phase = Phase.STAGED
+        self._staged.append(held)
+
+    def refuse(
+        self,
+        held: OpenSlot,
+        stage: Stage,
+        reason: str,
+        text: str,
+        tokens: Tokens,
+        detail: str = "",
+        nearest: Neighbour | None = None,
+    ) -> None:
+        """Put a refused text into the next commit."""
+        self._refused.append(
+            {
+                "id": held.slot.id,
+                "topic": held.topic or held.slot.topic,
+                "stage": str(stage),
+                "reason": str(reason),
+                "detail": detail,
+                "nearest_id": nearest.id if nearest else None,
+                "similarity": nearest.similarity if nearest else None,
+                "text": text,
+                "prompt_tokens": tokens.prompt,
+                "completion_tokens": tokens.completion,
+                "created_at": datetime.now(UTC),
+            }
+        )
+
+    def take(self) -> CommitBatch:
+        """Everything that waits, as rows; each record with its nearest earlier one."""
+        staged, self._staged = self._staged, []
+        refused, self._refused = self._refused, []
+        neighbours = self._index.neighbours_before([held.slot.id for held in staged])
+        now = datetime.now(UTC)
+        rows = [
+            self._accepted_row(held, neighbour, now)
+            for held, neighbour in zip(staged, neighbours, strict=True)
+        ]
+        return CommitBatch(tuple(rows), tuple(refused))
+
+    def _accepted_row(self, held: OpenSlot, neighbour: Neighbour | None, now: datetime) -> Row:
+        tokens = held.question_tokens + held.answer_tokens
+        return {
+            "id": held.slot.id,
+            "topic": held.topic,
+            "facets": {"situation": held.slot.situation, **held.slot.facets},
+            "question": held.question,
+            "answer": held.answer,
+            "model": self._model_name,
+            "seed": held.slot.seed,
+            "lease": held.lease,
+            "nearest_id": neighbour.id if neighbour else None,
+            "nearest_similarity": neighbour.similarity if neighbour else None,
+            "scores": dict(held.scores),
+            "embedding": self._index.vector(held.slot.id),
+            "created_at": now,
+            "requested_topic": held.slot.topic,
+            "prompt_tokens": tokens.prompt,
+            "completion_tokens": tokens.completion,
+        }

