@@ -23,7 +23,9 @@ configs:
 # Synthetic counselling conversations
 
 {{ accepted }} of {{ target }} records over {{ topics|length }} topics, written by
-{{ model }} and filled topic by topic by Evenfill {{ version }}. Status: {{ status }}{% if reason %} ({{ reason }}){% endif %}.
+{{ model }} and filled topic by topic by Evenfill {{ version }}.
+
+Status: {{ status }}{% if reason %} ({{ reason }}){% endif %}.
 
 Every text here is synthetic. It is not advice, and it is not a record of a real person. A model
 wrote it; nobody has reviewed it one by one. Do not put a model that was trained on it in front of

@@ -13,8 +13,11 @@ class UserError(Exception):
     """
 
     def __init__(self, where: str, what: str, remedy: str):
+        super().__init__(where, what, remedy)
         self.where, self.what, self.remedy = where, what, remedy
-        super().__init__(f"{where}: {what}. {remedy}")
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}. {self.remedy}."
 
 
 class ConfigError(UserError):

@@ -58,7 +58,7 @@ class Tally:
     """Durable counts of a run."""
 
     topics: dict[str, TopicTally]
-    tokens: Tokens = Tokens()
+    tokens: Tokens = field(default_factory=Tokens)
     completion_in_accepted: int = 0
     max_similarity: float | None = None
 

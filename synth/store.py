@@ -12,6 +12,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from synth.errors import StoreError
 
 _SEGMENT = re.compile(r"segment-(\d{4})-(\d{6})\.parquet")
 _READ_ROWS = 4096
+_LOCK_PATIENCE_S = 3.0  # the processes of a run that was just killed take a moment to go
 
 
 def accepted_schema(dim: int, facets: Sequence[str]) -> pa.Schema:
@@ -164,6 +166,14 @@ def prepare(files: RunFiles) -> None:
         ) from error
 
 
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 class RunLock:
     """Held by the one process that writes to a run folder; the system frees it at its death."""
 
@@ -174,9 +184,11 @@ class RunLock:
             StoreError: another process holds it; names that process.
         """
         self._file: IO[str] = open(files.lock, "a+", encoding="utf-8")  # noqa: SIM115 - held for life
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        deadline = time.monotonic() + _LOCK_PATIENCE_S
+        while not _try_lock(self._file):
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
             self._file.seek(0)
             holder = self._file.read().strip() or "another process"
             self._file.close()
@@ -184,7 +196,7 @@ class RunLock:
                 "out",
                 f"{files.root} is in use by {holder}",
                 "Wait for that run, stop it, or give another folder",
-            ) from error
+            )
         self._file.truncate(0)
         started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         self._file.write(
@@ -195,6 +207,19 @@ class RunLock:
     def release(self) -> None:
         """Free the folder for the next run."""
         self._file.close()
+
+
+def in_use_by(files: RunFiles) -> str | None:
+    """Who holds the lock of a run folder, or None when nobody does."""
+    try:
+        with open(files.lock, encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return file.read().strip() or "another process"
+    except OSError:
+        return None
+    return None
 
 
 def read_manifest(files: RunFiles) -> dict[str, Any] | None:

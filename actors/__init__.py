@@ -1,0 +1,1 @@
+"""Evenfill's Ray side: replicas, the coordinator actor, start-up and supervision."""

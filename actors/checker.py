@@ -1,0 +1,86 @@
+"""The replica's own judgement of a text: parsed, gated and embedded, before anybody is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from actors.engine import ABORTED, Generation
+from synth.config import RunConfig
+from synth.embedding import Embedder
+from synth.gates import Draft, Stage, first_red
+from synth.prompts import Message, own_words
+from synth.protocol import Reason, Slot, Tokens, Vectors
+from synth.records import TextParser
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One text to be written."""
+
+    slot: Slot
+    stage: Stage
+    topic: str
+    question: str = ""
+    attempt: int = 0
+
+    @property
+    def request_id(self) -> str:
+        return f"{self.slot.id}-{self.stage}-{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text that the engine ended, with the prompt that asked for it."""
+
+    work: Work
+    messages: Sequence[Message]
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A text after the replica's own gates: `reason` says why it failed, if it did."""
+
+    work: Work
+    text: str
+    tokens: Tokens
+    reason: str = ""
+    span: str = ""
+
+
+class Checker:
+    """Parses and gates texts, and embeds the questions that pass; runs on a thread.
+
+    Args:
+        config: bounds and gates.
+        embedder: for the questions.
+    """
+
+    def __init__(self, config: RunConfig, embedder: Embedder):
+        self._gates = config.gates
+        self._parsers = {stage: TextParser(config.record, stage) for stage in Stage}
+        self._embedder = embedder
+
+    def check(self, batch: Sequence[Written]) -> tuple[list[Checked], Vectors]:
+        """Every text checked, and the vectors of the questions that passed, in order."""
+        checked = [self._check_one(written) for written in batch]
+        passed = [
+            item.text for item in checked if item.work.stage is Stage.QUESTION and not item.reason
+        ]
+        return checked, self._embedder.embed(passed)
+
+    def _check_one(self, written: Written) -> Checked:
+        work, generation = written.work, written.generation
+        if generation.finish_reason == ABORTED:
+            return Checked(work, generation.raw, generation.tokens, Reason.INTERRUPTED)
+        parsed = self._parsers[work.stage].parse(generation.raw, generation.finish_reason)
+        if parsed.reason:
+            return Checked(work, parsed.text, generation.tokens, parsed.reason)
+        prompt = own_words(written.messages, work.question)
+        draft = Draft(work.stage, parsed.text, work.question, prompt)
+        finding = first_red(draft, self._gates)
+        if finding:
+            span = finding.span(parsed.text)
+            return Checked(work, parsed.text, generation.tokens, finding.reason, span)
+        return Checked(work, parsed.text, generation.tokens)

@@ -1,0 +1,205 @@
+"""One vLLM engine: chat messages in, schema-constrained text out, many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from synth.config import RunConfig
+from synth.errors import ModelError
+from synth.gates import Stage
+from synth.models import BUILTIN, resolve_model
+from synth.prompts import Message
+from synth.protocol import Tokens
+from synth.records import bounds, output_schema
+
+ABORTED = "abort"
+_CPU_BLOCK = 32  # tokens; a CPU's default of 128 leaves most of a prompt's prefix uncached
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What an engine wrote for one request.
+
+    Attributes:
+        raw: the text as generated, JSON unless it was cut.
+        finish_reason: `stop`, `length`, or `abort` with what there was by then.
+    """
+
+    raw: str
+    finish_reason: str | None
+    tokens: Tokens
+
+
+class Engine(Protocol):
+    """What a replica needs of an engine; tests and benchmarks bring a scripted one."""
+
+    async def generate(
+        self,
+        request_id: str,
+        stage: Stage,
+        messages: Sequence[Message],
+        seed: int,
+        warmth: float,
+    ) -> Generation:
+        """Write one text."""
+        ...
+
+    async def abort(self, request_ids: Iterable[str]) -> None:
+        """End requests early; their `generate` returns with `abort`."""
+        ...
+
+    def close(self) -> None:
+        """Stop the engine and everything it started."""
+        ...
+
+
+def engine_environment(cores: Sequence[int] | None, config: RunConfig) -> dict[str, str]:
+    """Environment of a replica's process, set before vLLM is imported.
+
+    Args:
+        cores: the CPU cores that this replica has for itself, or None on a GPU.
+    """
+    variables = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if config.model.name == BUILTIN:
+        variables["HF_HUB_OFFLINE"] = "1"
+    if cores is not None:
+        variables["VLLM_CPU_KVCACHE_SPACE"] = str(config.engine.cpu_kv_cache_gib)
+        variables["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+    return variables
+
+
+def engine_arguments(config: RunConfig, model: str, on_gpu: bool) -> dict[str, Any]:
+    """Keyword arguments of vLLM's engine, the same for a run and for a benchmark's baseline."""
+    engine = config.engine
+    structured: dict[str, Any] = {"backend": engine.structured_output}
+    if engine.structured_output in ("xgrammar", "guidance"):
+        structured["disable_any_whitespace"] = True
+    arguments: dict[str, Any] = {
+        "model": model,
+        "dtype": config.model.dtype,
+        "max_model_len": config.model.max_model_len,
+        "max_num_seqs": engine.max_num_seqs,
+        "max_num_batched_tokens": engine.max_num_batched_tokens,
+        "structured_outputs_config": structured,
+        "seed": config.seed,
+        "disable_log_stats": True,
+    }
+    if on_gpu:
+        arguments |= {
+            "tensor_parallel_size": engine.tensor_parallel,
+            "gpu_memory_utilization": engine.gpu_memory_utilization,
+            "enforce_eager": engine.enforce_eager,
+        }
+        if engine.tensor_parallel > 1:
+            arguments["distributed_executor_backend"] = "mp"
+    else:
+        arguments |= {
+            "dtype": "bfloat16" if config.model.dtype == "auto" else config.model.dtype,
+            "enforce_eager": True,
+            "block_size": _CPU_BLOCK,
+            # A seeded request whose prefill is split crashes vLLM on a CPU (its generator
+            # cannot be rewound), so a prompt is read in one step.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(
+                engine.max_num_batched_tokens, config.model.max_model_len
+            ),
+        }
+    return arguments
+
+
+def sampling_arguments(config: RunConfig, stage: Stage, seed: int, warmth: float) -> dict[str, Any]:
+    """Keyword arguments of vLLM's `SamplingParams`, but for the output constraint."""
+    sampling = config.sampling.model_dump()
+    sampling["temperature"] = min(2.0, sampling["temperature"] + warmth)
+    limit = bounds(config.record, stage).max_tokens
+    return {**sampling, "seed": seed, "max_tokens": limit}
+
+
+class VllmEngine:
+    """An `AsyncLLM` with continuous batching; requests are tokenised off its event loop."""
+
+    def __init__(self, config: RunConfig, on_gpu: bool):
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.sampling_params import StructuredOutputsParams
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._config = config
+        model = resolve_model(config.model.name)
+        try:
+            arguments = AsyncEngineArgs(**engine_arguments(config, model, on_gpu))
+            self._engine = AsyncLLM.from_engine_args(arguments)
+        except (ValueError, OSError) as error:
+            raise ModelError(
+                "model", f"vLLM cannot load {config.model.name!r} ({error})", "See its log"
+            ) from error
+        self._tokenizer = self._engine.get_tokenizer()
+        self._fold_system = not _takes_system(self._tokenizer)
+        self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
+        self._constraint = {
+            stage: StructuredOutputsParams(json=output_schema(config.record, stage))
+            for stage in Stage
+        }
+
+    async def generate(
+        self,
+        request_id: str,
+        stage: Stage,
+        messages: Sequence[Message],
+        seed: int,
+        warmth: float,
+    ) -> Generation:
+        """Write one text under the stage's schema."""
+        from vllm import SamplingParams
+        from vllm.inputs import TokensPrompt
+        from vllm.sampling_params import RequestOutputKind
+
+        loop = asyncio.get_running_loop()
+        token_ids = await loop.run_in_executor(self._tokenising, self._tokenise, messages)
+        parameters = SamplingParams(
+            **sampling_arguments(self._config, stage, seed, warmth),
+            structured_outputs=self._constraint[stage],
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        prompt = TokensPrompt(prompt_token_ids=token_ids)
+        async for output in self._engine.generate(prompt, parameters, request_id):
+            written = output.outputs[0]
+            tokens = Tokens(len(token_ids), len(written.token_ids))
+            return Generation(written.text, written.finish_reason, tokens)
+        return Generation("", ABORTED, Tokens(len(token_ids), 0))
+
+    def _tokenise(self, messages: Sequence[Message]) -> list[int]:
+        chat = list(messages)
+        if self._fold_system:
+            first, second, *rest = chat
+            folded = {
+                "role": second["role"],
+                "content": f"{first['content']}\n\n{second['content']}",
+            }
+            chat = [folded, *rest]
+        encoded = self._tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        return list(encoded)
+
+    async def abort(self, request_ids: Iterable[str]) -> None:
+        """End requests early; their `generate` returns what there was."""
+        await self._engine.abort(list(request_ids))
+
+    def close(self) -> None:
+        """Stop the engine core and wait for it."""
+        self._engine.shutdown()
+        self._tokenising.shutdown(wait=False)
+
+
+def _takes_system(tokenizer: Any) -> bool:
+    """Whether a model's chat template knows a system message; some refuse it."""
+    chat = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+    try:
+        tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,227 @@
+"""Start a run: checks, Ray, coordinator, replicas; then watch it to its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from synth import store
+from synth.errors import ConfigError, ModelError, UserError
+from synth.models import resolve_embedder, resolve_model
+from synth.report import Snapshot, Status
+from synth.runs import Plan, check_resumable
+
+_POLL_S = 0.5
+_DRAIN_S = 60.0  # after a signal, until what is in flight must have been booked
+_CLOSE_S = 10.0  # until an engine must have stopped by itself
+
+Show = Callable[[Snapshot], None]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to start, as given on the command line.
+
+    Attributes:
+        base: folder that relative spec paths are looked up in first.
+        address: of a Ray cluster; None starts Ray on this machine.
+        accept_changes: resume although the config differs.
+    """
+
+    base: Path
+    address: str | None = None
+    accept_changes: bool = False
+
+
+class Interrupts:
+    """Counts SIGINT and SIGTERM; the second one leaves at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        if self.asked:
+            os._exit(128 + signal.SIGINT)
+        self.asked = True
+
+    @contextmanager
+    def installed(self) -> Iterator[Interrupts]:
+        """Handle both signals inside the block."""
+        before = {n: signal.signal(n, self) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def preflight(plan: Plan, options: Options) -> None:
+    """Everything that can be found wrong before Ray starts.
+
+    Raises:
+        UserError: what it is, and what would be right.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("vllm") is None:
+        raise ModelError(
+            "engine",
+            "vLLM is not installed",
+            "Run `make install`, or on a GPU `pip install '.[gpu]'`",
+        )
+    check_resumable(plan, options.accept_changes)
+    store.prepare(plan.files)
+    store.RunLock(plan.files, "an evenfill run that is starting").release()
+    if options.address is None:
+        resolve_model(plan.config.model.name)
+        resolve_embedder(plan.config.embedder.name)
+
+
+def execute(
+    plan: Plan,
+    options: Options,
+    show: Show,
+    say: Say,
+    engine_factory: Callable[..., Any] | None = None,
+) -> Snapshot:
+    """Run until the targets are met or the run ends for another reason.
+
+    Args:
+        plan: the checked run.
+        options: how to start.
+        show: called about twice a second with where the run stands.
+        say: called with a line when something noteworthy happens.
+        engine_factory: makes the engine instead of vLLM, for tests and simulations.
+
+    Raises:
+        UserError: something the user has to mend.
+    """
+    say("checking models, folder and config")
+    preflight(plan, options)
+    with Interrupts().installed() as interrupts, _ray(options.address, say):
+        return _supervise(plan, options, show, say, interrupts, engine_factory)
+
+
+@contextmanager
+def _ray(address: str | None, say: Say) -> Iterator[None]:
+    """Connect to a cluster, or start Ray on this machine and stop it at the end."""
+    os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    say(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine")
+    common = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "evenfill"}
+    try:
+        if address:
+            ray.init(address=address, **common)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=len(os.sched_getaffinity(0)),
+                include_dashboard=False,
+                **common,
+            )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        if not address:
+            raise
+        raise ConfigError(
+            "--address",
+            f"no Ray cluster answers at {address!r} ({str(error).splitlines()[0]})",
+            "Give the address of a running cluster, or leave it out to start Ray here",
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _supervise(
+    plan: Plan,
+    options: Options,
+    show: Show,
+    say: Say,
+    interrupts: Interrupts,
+    engine_factory: Callable[..., Any] | None,
+) -> Snapshot:
+    import ray
+
+    from actors.coordinator import CoordinatorActor
+    from actors.placement import Place, place_replicas, ray_nodes
+    from actors.replica import ReplicaActor
+    from actors.supervisor import Supervisor
+
+    places = place_replicas(plan.config.engine, ray_nodes())
+    coordinator = (
+        ray.remote(CoordinatorActor)
+        .options(num_cpus=0)
+        .remote(plan.config, str(options.base), options.accept_changes)
+    )
+    mistake = ray.get(coordinator.open.remote())
+    if isinstance(mistake, UserError):
+        raise mistake
+    snapshot: Snapshot = ray.get(coordinator.snapshot.remote())
+    if snapshot.finished:
+        return _close(coordinator)
+
+    extra = (engine_factory,) if engine_factory else ()
+    replica_class = ray.remote(ReplicaActor)
+
+    def make(name: str, place: Place) -> Any:
+        log = str(plan.files.logs / f"{name}.log")
+        return replica_class.options(**place.options()).remote(
+            name, plan.config, plan.specs, coordinator, log, place.slice_of_cores, *extra
+        )
+
+    engine = plan.config.engine
+    where = "GPU" if places[0].gpus else "CPU"
+    say(f"starting {len(places)} vLLM replica(s) on {where}; their logs are in {plan.files.logs}")
+    supervisor = Supervisor(places, make, coordinator, engine.start_timeout, engine.max_restarts)
+    try:
+        _watch(supervisor, coordinator, show, say, interrupts)
+        return _close(coordinator)
+    finally:
+        supervisor.close(_CLOSE_S)
+
+
+def _watch(supervisor: Any, coordinator: Any, show: Show, say: Say, interrupts: Interrupts) -> None:
+    """Poll replicas and coordinator until no replica is left to work."""
+    import ray
+
+    announced = draining = False
+    deadline = 0.0
+    while not supervisor.finished:
+        supervisor.poll(_POLL_S)
+        snapshot = ray.get(coordinator.snapshot.remote())
+        show(snapshot)
+        if supervisor.any_up and not announced:
+            announced = True
+            say("the first replica is up; generating")
+        if interrupts.asked and not snapshot.stopping:
+            say("interrupted: booking what is in flight (once more to leave at once)")
+            ray.get(coordinator.stop.remote(Status.INTERRUPTED, "stopped by the user"))
+            continue
+        if snapshot.stopping and not draining:
+            draining, deadline = True, time.monotonic() + _DRAIN_S
+            supervisor.drain()
+        if draining and time.monotonic() > deadline:
+            say("some requests did not end in time and are dropped")
+            break
+    if supervisor.failure:
+        say(f"no replica is left: {supervisor.failure}")
+        ray.get(coordinator.stop.remote(Status.FAILED, supervisor.failure))
+
+
+def _close(coordinator: Any) -> Snapshot:
+    import ray
+
+    snapshot: Snapshot = ray.get(coordinator.close.remote())
+    return snapshot

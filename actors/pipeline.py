@@ -1,0 +1,307 @@
+"""The way of a record on one replica: question, reservation, answer, commit.
+
+No Ray and no vLLM here: an engine and a coordinator are handed in. The event loop only
+starts requests and collects them; parsing, gates and embedding run on a thread, over all
+texts that finished meanwhile. There is no barrier: the engine is topped up whenever a
+request ends, answers before questions, and the next lease is asked for while there are
+still slots to start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+
+from actors.checker import Checked, Checker, Work, Written
+from actors.engine import Engine
+from synth.config import RunConfig
+from synth.gates import Stage
+from synth.prompts import answer_messages, question_messages
+from synth.protocol import (
+    AnswerBatch,
+    Candidate,
+    QuestionBatch,
+    Reason,
+    Refusal,
+    Reply,
+    Ruling,
+    Slot,
+    Tokens,
+    Vectors,
+)
+from synth.specs import Specs
+
+_ENGINE_SURPLUS = 1.1  # requests in flight per sequence the engine decodes: it never waits
+_OPEN_SLOTS = 3.0  # slots held per sequence, from the lease to the durable commit
+_GATHER_S = 0.02  # texts that finish within this time are handled together
+_SEED_STEP = 7919  # between the seeds of a slot's answers
+
+
+class CoordinatorPort(Protocol):
+    """The coordinator as a replica sees it."""
+
+    async def lease(self, want: int) -> Reply: ...
+
+    async def reserve(self, batch: QuestionBatch) -> Reply: ...
+
+    async def commit(self, batch: AnswerBatch) -> Reply:
+        """Returns when the batch is durable."""
+        ...
+
+
+class Pipeline:
+    """Keeps one engine full until the coordinator has no more to do.
+
+    Args:
+        config: the run config.
+        specs: topics and facets, for the prompts.
+        engine, checker, port: the parts.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        specs: Specs,
+        engine: Engine,
+        checker: Checker,
+        port: CoordinatorPort,
+    ):
+        self._config = config
+        self._specs = specs
+        self._engine = engine
+        self._checker = checker
+        self._port = port
+        self._capacity = max(1, int(config.engine.max_num_seqs * _ENGINE_SURPLUS))
+        self._most_open = int(config.engine.max_num_seqs * _OPEN_SLOTS)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="check")
+        self._to_ask: deque[Slot] = deque()
+        self._to_answer: deque[Work] = deque()
+        self._writing: dict[str, Work] = {}
+        self._written: list[Written] = []
+        self._open: set[str] = set()
+        self._closed: frozenset[str] = frozenset()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self._leasing = False
+        self._lease_not_before = 0.0
+        self._no_more_leases = False
+        self._draining = False
+
+    async def run(self) -> None:
+        """Work until the coordinator is finished, or until drained.
+
+        Raises:
+            Exception: whatever the engine or the coordinator raised; open slots stay with the
+                coordinator, which takes them back.
+        """
+        collector = asyncio.create_task(self._collect())
+        collector.add_done_callback(lambda _: self._changed.set())
+        try:
+            while not (self._no_more_leases and not self._open):
+                self._top_up()
+                self._ask_for_lease()
+                await self._wait_for_change()
+                self._raise_failures(collector)
+        finally:
+            collector.cancel()
+            for task in list(self._tasks):
+                task.cancel()
+            self._thread.shutdown(wait=False)
+
+    async def drain(self) -> None:
+        """Stop early: abort what is being written, give back what was not started."""
+        self._draining = self._no_more_leases = True
+        self._changed.set()
+        while self._writing:  # a request that is still being tokenised cannot be aborted yet
+            await self._engine.abort([work.request_id for work in self._writing.values()])
+            await asyncio.sleep(_GATHER_S)
+
+    # -- keeping the engine full ---------------------------------------------------
+
+    def _top_up(self) -> None:
+        while len(self._writing) < self._capacity and not self._draining:
+            if self._to_answer:
+                self._start(self._to_answer.popleft())
+            elif self._to_ask:
+                slot = self._to_ask.popleft()
+                if slot.topic not in self._closed:
+                    self._start(Work(slot, Stage.QUESTION, slot.topic))
+                else:
+                    self._give_back([slot])
+            else:
+                break
+        if self._draining:
+            self._give_back(self._to_ask)
+            self._to_ask.clear()
+            for work in self._to_answer:
+                self._spawn(self._refuse_unwritten(work))
+            self._to_answer.clear()
+
+    def _start(self, work: Work) -> None:
+        self._writing[work.request_id] = work
+        self._spawn(self._write(work))
+
+    async def _write(self, work: Work) -> None:
+        if work.stage is Stage.QUESTION:
+            messages = question_messages(self._specs, work.slot)
+        else:
+            messages = answer_messages(self._specs.topics[work.topic], work.question)
+        seed = (work.slot.seed + _SEED_STEP * work.attempt) % 2**31
+        try:
+            generation = await self._engine.generate(
+                work.request_id, work.stage, messages, seed, work.slot.warmth
+            )
+        finally:
+            del self._writing[work.request_id]
+        self._written.append(Written(work, messages, generation))
+        self._arrived.set()
+        self._changed.set()
+
+    def _ask_for_lease(self) -> None:
+        low = self._capacity // 2
+        want = self._most_open - len(self._open)
+        early = asyncio.get_running_loop().time() < self._lease_not_before
+        if self._leasing or self._no_more_leases or early or len(self._to_ask) > low or want <= 0:
+            return
+        self._leasing = True
+        self._spawn(self._lease(want))
+
+    async def _lease(self, want: int) -> None:
+        try:
+            reply = await self._port.lease(want)
+        finally:
+            self._leasing = False
+        self._note(reply)
+        if reply.lease:
+            self._to_ask.extend(reply.lease.slots)
+            self._open.update(slot.id for slot in reply.lease.slots)
+        elif reply.finished:
+            self._no_more_leases = True
+        else:
+            loop = asyncio.get_running_loop()
+            self._lease_not_before = loop.time() + reply.retry_after
+            loop.call_later(reply.retry_after, self._changed.set)
+        self._changed.set()
+
+    def _note(self, reply: Reply) -> None:
+        """Abort the questions of topics that have filled up."""
+        newly, self._closed = reply.closed - self._closed, reply.closed
+        useless = [
+            work.request_id
+            for work in self._writing.values()
+            if work.stage is Stage.QUESTION and work.topic in newly
+        ]
+        if useless:
+            self._spawn(self._engine.abort(useless))
+
+    # -- what the engine ended -----------------------------------------------------
+
+    async def _collect(self) -> None:
+        """Check finished texts in micro-batches, off the event loop, one batch at a time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(_GATHER_S)
+            self._arrived.clear()
+            batch, self._written = self._written, []
+            checked, vectors = await loop.run_in_executor(self._thread, self._checker.check, batch)
+            questions = [item for item in checked if item.work.stage is Stage.QUESTION]
+            answers = [item for item in checked if item.work.stage is Stage.ANSWER]
+            if questions:
+                await self._reserve(questions, vectors)
+            if answers:
+                self._commit(answers)
+
+    async def _reserve(self, checked: Sequence[Checked], vectors: Vectors) -> None:
+        passed = [item for item in checked if not item.reason]
+        batch = QuestionBatch(
+            tuple(Candidate(item.work.slot.id, item.text, item.tokens) for item in passed),
+            vectors,
+            tuple(self._refusal(item) for item in checked if item.reason),
+        )
+        reply = await self._port.reserve(batch)
+        self._note(reply)
+        for item in checked:
+            if item.reason:
+                self._open.discard(item.work.slot.id)
+        for item, verdict in zip(passed, reply.verdicts, strict=True):
+            if verdict.ruling is Ruling.RESERVED:
+                work = Work(item.work.slot, Stage.ANSWER, verdict.topic, item.text)
+                self._to_answer.append(work)
+            else:
+                self._open.discard(verdict.slot_id)
+        self._changed.set()
+
+    def _commit(self, checked: Sequence[Checked]) -> None:
+        passed = [item for item in checked if not item.reason]
+        refusals = []
+        for item in checked:
+            if item.reason:
+                again = self._may_answer_again(item)
+                refusals.append(self._refusal(item, ends_slot=not again))
+                if again:
+                    work = item.work
+                    self._to_answer.append(
+                        Work(work.slot, Stage.ANSWER, work.topic, work.question, work.attempt + 1)
+                    )
+        ended = [item.work.slot.id for item in passed]
+        ended += [refusal.slot_id for refusal in refusals if refusal.ends_slot]
+        candidates = tuple(Candidate(i.work.slot.id, i.text, i.tokens) for i in passed)
+        self._spawn(self._send_answers(AnswerBatch(candidates, tuple(refusals)), ended))
+
+    def _may_answer_again(self, item: Checked) -> bool:
+        attempts = item.work.attempt + 1
+        return not self._draining and attempts < self._config.budget.answer_attempts
+
+    def _refusal(self, item: Checked, ends_slot: bool = True) -> Refusal:
+        reason = item.reason
+        if reason == Reason.INTERRUPTED and not self._draining:
+            reason = Reason.TOPIC_FULL
+        return Refusal(
+            item.work.slot.id, item.work.stage, reason, item.text, item.tokens, item.span, ends_slot
+        )
+
+    async def _send_answers(self, batch: AnswerBatch, ended: Sequence[str]) -> None:
+        reply = await self._port.commit(batch)
+        self._note(reply)
+        self._open.difference_update(ended)
+        self._changed.set()
+
+    async def _refuse_unwritten(self, work: Work) -> None:
+        refusal = Refusal(work.slot.id, work.stage, Reason.INTERRUPTED, "", Tokens())
+        await self._send_answers(AnswerBatch((), (refusal,)), [work.slot.id])
+
+    def _give_back(self, slots: Sequence[Slot] | deque[Slot]) -> None:
+        if slots:
+            self._spawn(self._return([slot.id for slot in slots]))
+
+    async def _return(self, slot_ids: Sequence[str]) -> None:
+        empty = np.zeros((0, 0), dtype=np.float32)
+        self._note(await self._port.reserve(QuestionBatch((), empty, (), tuple(slot_ids))))
+        self._open.difference_update(slot_ids)
+        self._changed.set()
+
+    # -- tasks ---------------------------------------------------------------------
+
+    def _spawn(self, coroutine: object) -> None:
+        task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._changed.set())
+
+    async def _wait_for_change(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+    def _raise_failures(self, collector: asyncio.Task[None]) -> None:
+        done = {task for task in self._tasks if task.done()}
+        self._tasks -= done
+        for task in done:
+            task.result()
+        if collector.done():
+            collector.result()

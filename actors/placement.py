@@ -1,0 +1,114 @@
+"""Where replicas go: GPUs by count, CPU nodes by equal slices of their cores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from synth.config import EngineConfig
+from synth.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a Ray node has."""
+
+    id: str
+    cpus: int
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Resources of one replica: GPUs anywhere, or a slice of one node's cores.
+
+    Attributes:
+        gpus: 0 on a CPU.
+        node: id of the node, on a CPU.
+        slice_of_cores: (index, count) of equal slices of that node's cores, on a CPU.
+    """
+
+    gpus: int
+    node: str | None = None
+    slice_of_cores: tuple[int, int] | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Options of the replica's Ray actor."""
+        if self.gpus:
+            return {"num_gpus": self.gpus, "num_cpus": 1}
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        # The cores are kept apart by the engine's thread binding; Ray only has to place the
+        # actor, and a whole number of its CPUs need not be a whole slice.
+        return {
+            "num_cpus": 0,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(self.node, soft=False),
+        }
+
+
+def ray_nodes() -> list[Node]:
+    """The live nodes of the Ray cluster that this process is connected to."""
+    import ray
+
+    return [
+        Node(
+            node["NodeID"],
+            int(node["Resources"].get("CPU", 0)),
+            int(node["Resources"].get("GPU", 0)),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def place_replicas(engine: EngineConfig, nodes: Sequence[Node]) -> list[Place]:
+    """One place per replica.
+
+    `auto` means as many as the GPUs allow, or one per node where there is no GPU.
+
+    Raises:
+        ConfigError: more is asked for than there is.
+    """
+    gpus = sum(node.gpus // engine.tensor_parallel for node in nodes)
+    has_gpus = any(node.gpus for node in nodes)
+    if has_gpus or engine.tensor_parallel > 1:
+        return _on_gpus(engine, gpus, max((node.gpus for node in nodes), default=0))
+    return _on_cpus(engine, nodes)
+
+
+def _on_gpus(engine: EngineConfig, possible: int, largest: int) -> list[Place]:
+    if not possible:
+        raise ConfigError(
+            "engine.tensor_parallel",
+            f"is {engine.tensor_parallel}, but no node has more than {largest} GPUs",
+            f"Give at most {largest}" if largest else "Leave it at 1 where there is no GPU",
+        )
+    wanted = possible if engine.replicas == "auto" else engine.replicas
+    if wanted > possible:
+        raise ConfigError(
+            "engine.replicas",
+            f"is {wanted}, but the GPUs hold {possible} replicas of {engine.tensor_parallel} GPUs",
+            f"Give at most {possible}, or auto",
+        )
+    return [Place(gpus=engine.tensor_parallel) for _ in range(wanted)]
+
+
+def _on_cpus(engine: EngineConfig, nodes: Sequence[Node]) -> list[Place]:
+    usable = [node for node in nodes if node.cpus]
+    cores = sum(node.cpus for node in usable)
+    wanted = len(usable) if engine.replicas == "auto" else engine.replicas
+    if wanted > cores or not usable:
+        raise ConfigError(
+            "engine.replicas",
+            f"is {wanted}, but there are {cores} cores",
+            f"Give at most {cores}, or auto",
+        )
+    on_node: Counter[str] = Counter()
+    chosen: list[tuple[str, int]] = []
+    for _ in range(wanted):
+        node = max(usable, key=lambda n: (n.cpus / (on_node[n.id] + 1), n.id))
+        chosen.append((node.id, on_node[node.id]))
+        on_node[node.id] += 1
+    return [Place(0, node, (index, on_node[node])) for node, index in chosen]

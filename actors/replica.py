@@ -1,0 +1,131 @@
+"""A replica: an actor with one engine, and the pipeline that keeps it full."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from actors.checker import Checker
+from actors.engine import Engine, VllmEngine, engine_environment
+from actors.pipeline import Pipeline
+from synth.config import RunConfig
+from synth.embedding import Embedder
+from synth.errors import UserError
+from synth.protocol import AnswerBatch, QuestionBatch, Reply
+from synth.specs import Specs
+
+EngineFactory = Callable[[RunConfig, bool], Engine]
+
+
+class RayPort:
+    """The coordinator actor, spoken to in one replica's name."""
+
+    def __init__(self, coordinator: Any, name: str):
+        self._coordinator = coordinator
+        self._name = name
+
+    async def lease(self, want: int) -> Reply:
+        reply: Reply = await self._coordinator.lease.remote(self._name, want)
+        return reply
+
+    async def reserve(self, batch: QuestionBatch) -> Reply:
+        reply: Reply = await self._coordinator.reserve.remote(self._name, batch)
+        return reply
+
+    async def commit(self, batch: AnswerBatch) -> Reply:
+        reply: Reply = await self._coordinator.commit.remote(self._name, batch)
+        return reply
+
+
+class ReplicaActor:
+    """One engine and its pipeline; made an actor at launch. Call `start`, then `run`.
+
+    Args:
+        name: unique in the run; `replica-0` and so on.
+        config: the run config.
+        specs: topics and facets.
+        coordinator: handle of the coordinator actor.
+        log: file for the engine's noise, if the folder can be seen from this node.
+        slice_of_cores: (index, count): which of `count` equal slices of this node's cores is
+            the replica's own, or None when it runs on GPUs.
+        engine_factory: makes the engine; vLLM's unless a test says otherwise.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: RunConfig,
+        specs: Specs,
+        coordinator: Any,
+        log: str | None,
+        slice_of_cores: tuple[int, int] | None,
+        engine_factory: EngineFactory = VllmEngine,
+    ):
+        if log:
+            _redirect_output(Path(log))
+        self._cores = own_cores(sorted(os.sched_getaffinity(0)), slice_of_cores)
+        os.environ.update(engine_environment(self._cores, config))
+        self._config = config
+        self._specs = specs
+        self._port = RayPort(coordinator, name)
+        self._engine_factory = engine_factory
+        self._engine: Engine | None = None
+        self._pipeline: Pipeline | None = None
+
+    async def start(self) -> UserError | None:
+        """Bring the engine up; returns what the user has to mend, if anything."""
+        try:
+            embedder = Embedder(self._config.embedder, threads=1)
+            self._engine = self._engine_factory(self._config, self._cores is None)
+        except UserError as error:
+            return error
+        self._pipeline = Pipeline(
+            self._config, self._specs, self._engine, Checker(self._config, embedder), self._port
+        )
+        return None
+
+    async def run(self) -> None:
+        """Work until there is no more to do, or until drained."""
+        if self._pipeline is None:
+            raise RuntimeError("the replica was not started")
+        await self._pipeline.run()
+
+    async def drain(self) -> None:
+        """End early: what is being written is aborted and booked as interrupted."""
+        if self._pipeline is not None:
+            await self._pipeline.drain()
+
+    async def pid(self) -> int:
+        """Process id, for tests that kill it."""
+        return os.getpid()
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        if self._engine is not None:
+            await asyncio.to_thread(self._engine.close)
+
+
+def own_cores(cores: list[int], slice_of_cores: tuple[int, int] | None) -> list[int] | None:
+    """The cores of one of several replicas on a node; disjoint, and none is left idle."""
+    if slice_of_cores is None:
+        return None
+    index, count = slice_of_cores
+    return cores[index * len(cores) // count : (index + 1) * len(cores) // count]
+
+
+def _redirect_output(log: Path) -> None:
+    """Send this process's output, and what its children inherit, to a file."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except OSError:
+        return  # another node, another disk: Ray keeps the output in its own logs
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)

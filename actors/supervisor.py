@@ -1,0 +1,182 @@
+"""Supervision of replicas: start, restart with back-off, retire, and end without orphans."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.placement import Place
+from synth.errors import UserError
+
+_FIRST_BACKOFF_S = 2.0
+_LONGEST_BACKOFF_S = 60.0
+_STEADY_S = 300.0  # a replica that worked for so long starts with a clean record
+
+
+class State(Enum):
+    """What a replica is doing."""
+
+    STARTING = "starting"
+    WORKING = "working"
+    WAITING = "waiting to restart"
+    DONE = "done"
+    RETIRED = "retired"
+
+
+@dataclass
+class Watched:
+    """A replica under supervision."""
+
+    name: str
+    place: Place
+    state: State = State.WAITING
+    handle: Any = None
+    pending: Any = None
+    since: float = 0.0
+    deaths: int = 0
+    causes: list[str] = field(default_factory=list)
+
+
+MakeReplica = Callable[[str, Place], Any]
+
+
+class Supervisor:
+    """Keeps replicas working until they report that there is no more to do.
+
+    Args:
+        places: one per replica.
+        make: creates a replica actor by name and place.
+        coordinator: handle of the coordinator actor.
+        start_timeout: seconds a replica may take to come up.
+        max_restarts: deaths in a row after which a replica is retired.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        make: MakeReplica,
+        coordinator: Any,
+        start_timeout: float,
+        max_restarts: int,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._make = make
+        self._coordinator = coordinator
+        self._start_timeout = start_timeout
+        self._max_restarts = max_restarts
+        self._clock = clock
+        self.replicas = [Watched(f"replica-{i}", place) for i, place in enumerate(places)]
+        for replica in self.replicas:
+            self._start(replica)
+
+    def poll(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds for news of any replica, and act on it.
+
+        Raises:
+            UserError: a replica found a mistake of the user's, such as a missing model.
+        """
+        waiting = {r.pending: r for r in self.replicas if r.pending is not None}
+        if waiting:
+            ready, _ = ray.wait(list(waiting), timeout=timeout)
+            for reference in ready:
+                self._hear(waiting[reference])
+        else:
+            time.sleep(timeout)
+        now = self._clock()
+        for replica in self.replicas:
+            if replica.state is State.STARTING and now - replica.since > self._start_timeout:
+                self._died(replica, f"was not up after {self._start_timeout:g} s")
+            if replica.state is State.WAITING and now >= replica.since:
+                self._start(replica)
+
+    @property
+    def finished(self) -> bool:
+        """No replica is working, or ever will."""
+        return all(r.state in (State.DONE, State.RETIRED) for r in self.replicas)
+
+    @property
+    def any_up(self) -> bool:
+        return any(r.state in (State.WORKING, State.DONE) for r in self.replicas)
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing can work any more; None while something can, or did to the end."""
+        if any(r.state is not State.RETIRED for r in self.replicas):
+            return None
+        last = self.replicas[-1]
+        return f"every replica died {last.deaths} times; the last cause: {last.causes[-1]}"
+
+    def drain(self) -> None:
+        """Ask every working replica to end early; those not yet up are dropped."""
+        for replica in self.replicas:
+            if replica.state is State.WORKING:
+                replica.handle.drain.remote()
+            elif replica.state in (State.STARTING, State.WAITING):
+                self._kill(replica)
+                replica.state = State.DONE
+
+    def close(self, grace: float) -> None:
+        """Stop all engines; what is not gone after `grace` seconds is killed."""
+        closing = [
+            r.handle.close.remote() for r in self.replicas if r.state is State.DONE and r.handle
+        ]
+        with suppress(RayError):
+            ray.wait(closing, num_returns=len(closing), timeout=grace) if closing else None
+        for replica in self.replicas:
+            self._kill(replica)
+
+    def _start(self, replica: Watched) -> None:
+        replica.handle = self._make(replica.name, replica.place)
+        replica.pending = replica.handle.start.remote()
+        replica.state, replica.since = State.STARTING, self._clock()
+
+    def _hear(self, replica: Watched) -> None:
+        try:
+            answer = ray.get(replica.pending)
+        except RayError as error:
+            self._died(replica, _cause(error))
+            return
+        if isinstance(answer, UserError):
+            raise answer
+        if replica.state is State.STARTING:
+            self._coordinator.engine_is_up.remote()
+            replica.pending = replica.handle.run.remote()
+            replica.state, replica.since = State.WORKING, self._clock()
+        else:
+            replica.pending, replica.state = None, State.DONE
+
+    def _died(self, replica: Watched, cause: str) -> None:
+        now = self._clock()
+        if replica.state is State.WORKING and now - replica.since > _STEADY_S:
+            replica.deaths = 0
+        self._kill(replica)
+        self._coordinator.replica_lost.remote(replica.name)
+        replica.deaths += 1
+        replica.causes.append(cause)
+        if replica.deaths > self._max_restarts:
+            replica.state = State.RETIRED
+        else:
+            backoff = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** (replica.deaths - 1))
+            replica.state, replica.since = State.WAITING, now + backoff
+
+    def _kill(self, replica: Watched) -> None:
+        replica.pending = None
+        if replica.handle is not None:
+            with suppress(RayError):
+                ray.kill(replica.handle)
+            replica.handle = None
+
+
+def _cause(error: RayError) -> str:
+    """The line of a remote error that says what happened."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[-1] if lines else 'no message'}"

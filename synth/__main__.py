@@ -1,0 +1,5 @@
+"""`python -m synth` is `evenfill`."""
+
+from synth.cli import main
+
+main()

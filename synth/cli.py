@@ -1,0 +1,290 @@
+"""The `evenfill` command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from synth import __version__
+from synth.errors import EngineFailure, UserError
+
+EXIT_DONE, EXIT_FAILED, EXIT_USER, EXIT_UNMET, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Fill every topic of a dataset evenly with synthetic counselling conversations.",
+)
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Run config, a YAML file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. targets.policy=uniform."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
+
+
+def user_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn a user's mistake into one line and exit code 2, a failed run into exit code 1."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            err.print(f"error: {error}", markup=False, highlight=False)
+            raise typer.Exit(EXIT_USER) from error
+        except EngineFailure as error:
+            err.print(f"failed: {error}", markup=False, highlight=False)
+            raise typer.Exit(EXIT_FAILED) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(EXIT_INTERRUPTED) from error
+
+    return wrapped
+
+
+def _overrides(
+    options: list[str] | None, total: int | None = None, folder: Path | None = None
+) -> list[str]:
+    found = list(options or [])
+    if total is not None:
+        found.append(f"targets.total={total}")
+    if folder is not None:
+        found.append(f"out={json.dumps(str(folder))}")
+    return found
+
+
+@app.command()
+@user_errors
+def run(
+    config: ConfigOption = None,
+    total: Annotated[int | None, typer.Option(help="Records over all topics.")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="Run folder.")] = None,
+    options: SetOption = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join; without it Ray starts here.")
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Resume although the config differs.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run, or resume, until every topic holds its target."""
+    from actors.launch import Options, execute
+    from synth.config import load_config
+    from synth.display import closing_lines, closing_table, run_display
+    from synth.report import Status
+    from synth.runs import make_plan
+    from synth.store import read_report
+
+    base = config.parent if config else Path()
+    plan = make_plan(load_config(config, _overrides(options, total, folder)), base)
+    launch_options = Options(base.resolve(), address, accept_changes)
+    console = err if as_json else out
+    with run_display(console) as display:
+        snapshot = execute(plan, launch_options, display.show, display.say)
+    report = read_report(plan.files) or {}
+    if as_json:
+        print(json.dumps(report))
+    else:
+        out.print(closing_table(report))
+        for line in closing_lines(report):
+            out.print(line, markup=False, highlight=False)
+        out.print(f"{plan.files.root}: {snapshot.reason}", markup=False, highlight=False)
+    code = {
+        Status.COMPLETE: EXIT_DONE,
+        Status.INTERRUPTED: EXIT_INTERRUPTED,
+        Status.FAILED: EXIT_FAILED,
+    }.get(snapshot.status, EXIT_UNMET)
+    raise typer.Exit(code)
+
+
+@app.command()
+@user_errors
+def preview(
+    topic: Annotated[str | None, typer.Option(help="Topic id; all topics otherwise.")] = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="Records to show.")] = 3,
+    config: ConfigOption = None,
+    options: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the prompts and a few records; stores nothing."""
+    from synth.config import load_config
+    from synth.preview import preview_records
+
+    base = config.parent if config else Path()
+    shown = preview_records(load_config(config, _overrides(options)), base, topic, count, err)
+    if as_json:
+        print(json.dumps(shown))
+        return
+    for item in shown:
+        out.rule(f"{item['topic']}: {item['id']}")
+        for message in item["prompt"]:
+            out.print(f"{message['role']}: ", style="bold", end="")
+            out.print(message["content"], markup=False, highlight=False)
+        out.print("\nquestion: ", style="bold", end="")
+        out.print(item["question"], markup=False, highlight=False)
+        out.print("\nanswer: ", style="bold", end="")
+        out.print(item["answer"], markup=False, highlight=False)
+
+
+@app.command()
+@user_errors
+def validate(config: ConfigOption = None, options: SetOption = None) -> None:
+    """Check config and topic specs, without an engine."""
+    from synth.config import load_config
+    from synth.runs import make_plan
+
+    base = config.parent if config else Path()
+    plan = make_plan(load_config(config, _overrides(options)), base)
+    filled = sum(target > 0 for target in plan.targets.values())
+    out.print(
+        f"valid: {sum(plan.targets.values())} records over {filled} of {len(plan.targets)} "
+        f"topics, model {plan.config.model.name}, into {plan.files.root}",
+        highlight=False,
+        markup=False,
+    )
+
+
+@app.command()
+@user_errors
+def topics(
+    topic: Annotated[str | None, typer.Argument(help="A topic's id, to see it whole.")] = None,
+    config: ConfigOption = None,
+    options: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the topics with weights and targets, or show one in full."""
+    from synth.config import ConfigError, did_you_mean, load_config
+    from synth.runs import make_plan
+
+    base = config.parent if config else Path()
+    plan = make_plan(load_config(config, _overrides(options)), base)
+    specs = plan.specs.topics
+    if topic is not None:
+        if topic not in specs:
+            hint = did_you_mean(topic, specs)
+            raise ConfigError(
+                "TOPIC", f"there is no topic {topic!r}{hint}", "See `evenfill topics`"
+            )
+        dumped = specs[topic].model_dump(mode="json") | {"target": plan.targets[topic]}
+        if as_json:
+            print(json.dumps(dumped))
+        else:
+            _print_spec(dumped)
+        return
+    rows: list[dict[str, Any]] = [
+        {"id": t, "name": s.name, "weight": s.weight, "risk": s.risk, "target": plan.targets[t]}
+        for t, s in specs.items()
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table()
+    for name in rows[0]:
+        table.add_column(name, justify="right" if name in ("weight", "target") else "left")
+    for row in rows:
+        table.add_row(*(f"{v:g}" if isinstance(v, float) else str(v) for v in row.values()))
+    out.print(table)
+
+
+def _print_spec(spec: dict[str, Any]) -> None:
+    for key, value in spec.items():
+        out.print(f"{key}: ", style="bold", end="")
+        if isinstance(value, list):
+            out.print("".join(f"\n  - {line}" for line in value), markup=False, highlight=False)
+        elif isinstance(value, dict):
+            lines = (f"\n  {k}: {v}" for k, v in value.items())
+            out.print("".join(lines), markup=False, highlight=False)
+        else:
+            out.print(str(value).strip(), markup=False, highlight=False)
+
+
+@app.command()
+@user_errors
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Coverage, rates and time left of a run, live or ended."""
+    from synth.display import closing_lines, closing_table, duration
+    from synth.errors import StoreError
+    from synth.store import in_use_by, read_report, run_files
+
+    files = run_files(str(folder))
+    report = read_report(files)
+    if report is None:
+        raise StoreError(str(folder), "holds no report.json", "Give the folder of a run")
+    holder = in_use_by(files)
+    left = None
+    if holder and report["rates"]["accepted_per_s"]:
+        left = (report["target"] - report["accepted"]) / report["rates"]["accepted_per_s"]
+    if not holder and report["status"] == "running":
+        report |= {"status": "interrupted", "reason": "its process ended without a word"}
+    if as_json:
+        print(json.dumps(report | {"live": holder is not None, "seconds_left": left}))
+        return
+    out.print(closing_table(report))
+    for line in closing_lines(report):
+        out.print(line, markup=False, highlight=False)
+    if holder:
+        out.print(f"running: {holder}", markup=False, highlight=False)
+        if left is not None:
+            out.print(f"about {duration(left)} left", highlight=False)
+    elif report["reason"]:
+        out.print(report["reason"], markup=False, highlight=False)
+
+
+@app.command()
+@user_errors
+def doctor(
+    config: ConfigOption = None, options: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """Tell what engine, devices, memory and models are here, and what would be wrong."""
+    from synth.config import load_config
+    from synth.doctor import examine
+
+    base = config.parent if config else Path()
+    findings = examine(load_config(config, _overrides(options)), base)
+    if as_json:
+        print(json.dumps([finding.as_dict() for finding in findings]))
+    else:
+        for finding in findings:
+            mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}
+            out.print(mark[finding.level], end=" ")
+            out.print(f"{finding.subject}: {finding.text}", markup=False, highlight=False)
+    if any(finding.level == "bad" for finding in findings):
+        raise typer.Exit(EXIT_USER)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"evenfill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Fill every topic of a dataset evenly."""
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app(prog_name="evenfill")

@@ -1,0 +1,72 @@
+"""A few records, made the real way in a folder that nobody keeps."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from synth import store
+from synth.config import ConfigError, RunConfig, Targets, did_you_mean
+from synth.prompts import question_messages
+from synth.protocol import Slot
+from synth.runs import make_plan
+
+_COLUMNS = ("id", "topic", "requested_topic", "facets", "question", "answer", "seed")
+
+
+def preview_records(
+    config: RunConfig, base: Path, topic: str | None, count: int, console: Console
+) -> list[dict[str, Any]]:
+    """Generate `count` records and return them with the prompt of each question.
+
+    Args:
+        config: the run config; its targets and folder are left aside.
+        base: folder that relative spec paths are looked up in first.
+        topic: id of the one topic wanted, or None for the first ones of the list.
+        count: records.
+        console: where progress goes.
+
+    Raises:
+        ConfigError: a topic that does not exist.
+        UserError: whatever keeps a run from starting.
+    """
+    from actors.launch import Options, execute
+    from synth.display import run_display
+
+    known = make_plan(config, base).specs
+    if topic is not None and topic not in known.topics:
+        hint = did_you_mean(topic, known.topics)
+        raise ConfigError(
+            "--topic", f"there is no topic {topic!r}{hint}", "`evenfill topics` lists them"
+        )
+    wanted = {topic: count} if topic else dict.fromkeys(list(known.topics)[:count], 1)
+    with tempfile.TemporaryDirectory(prefix="evenfill-preview-") as folder:
+        changed = config.model_copy(
+            update={"targets": Targets(policy="explicit", topics=wanted), "out": folder}
+        )
+        plan = make_plan(changed, base)
+        with run_display(console) as display:
+            execute(plan, Options(base.resolve()), display.show, display.say)
+        rows = [
+            row
+            for batch in store.read_rows(plan.files.accepted, _COLUMNS)
+            for row in batch.to_pylist()
+        ]
+    shown = []
+    for row in rows:
+        facets = {name: value for name, value in row["facets"].items() if value is not None}
+        situation = facets.pop("situation")
+        slot = Slot(row["id"], row["requested_topic"], situation, facets, row["seed"])
+        shown.append(
+            {
+                "id": row["id"],
+                "topic": row["topic"],
+                "prompt": question_messages(plan.specs, slot),
+                "question": row["question"],
+                "answer": row["answer"],
+            }
+        )
+    return shown
