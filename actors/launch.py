@@ -165,13 +165,7 @@ def _supervise(
         .options(num_cpus=0)
         .remote(plan.config, str(options.base), options.accept_changes)
     )
-    mistake = ray.get(coordinator.open.remote())
-    if isinstance(mistake, UserError):
-        raise mistake
-    snapshot: Snapshot = ray.get(coordinator.snapshot.remote())
-    if snapshot.finished:
-        return _close(coordinator)
-
+    opening = coordinator.open.remote()
     extra = (engine_factory,) if engine_factory else ()
     replica_class = ray.remote(ReplicaActor)
 
@@ -186,6 +180,9 @@ def _supervise(
     say(f"starting {len(places)} vLLM replica(s) on {where}; their logs are in {plan.files.logs}")
     supervisor = Supervisor(places, make, coordinator, engine.start_timeout, engine.max_restarts)
     try:
+        mistake = ray.get(opening)  # meanwhile the engines start
+        if isinstance(mistake, UserError):
+            raise mistake
         _watch(supervisor, coordinator, show, say, interrupts)
         return _close(coordinator)
     finally:
@@ -199,9 +196,11 @@ def _watch(supervisor: Any, coordinator: Any, show: Show, say: Say, interrupts: 
     announced = draining = False
     deadline = 0.0
     while not supervisor.finished:
-        supervisor.poll(_POLL_S)
         snapshot = ray.get(coordinator.snapshot.remote())
         show(snapshot)
+        if snapshot.finished and not supervisor.any_up:
+            supervisor.drain()  # a resumed run that has nothing left to do
+        supervisor.poll(_POLL_S)
         if supervisor.any_up and not announced:
             announced = True
             say("the first replica is up; generating")

@@ -201,11 +201,11 @@ class Balancer:
         if duplicate_of is not None:
             state.near_duplicates.append(" ".join(duplicate_of.split()[:_OPENING_WORDS]))
 
-    def dropped(self, draw: Slot | Draw, *, written: bool) -> None:
-        """A slot ended without a judgement; unless `written`, it is no attempt either."""
+    def dropped(self, draw: Slot | Draw, *, attempt: bool) -> None:
+        """A slot ended without a judgement; `attempt`: it still counts against the budget."""
         state = self.topics[draw.topic]
         state.asked -= 1
-        state.attempts -= not written
+        state.attempts -= not attempt
         self._cover(state, draw.situation, draw.facets, -1)
 
     def committed(self, topic: str) -> None:

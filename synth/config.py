@@ -133,8 +133,9 @@ class TopicGateConfig(Section):
     """When a question counts as being about its topic; scores are cosine similarities."""
 
     margin: float = Field(0.05, ge=0, le=1, description="may trail the best topic by this much")
+    min_score: float = Field(0.3, ge=-1, le=1, description="below it a text is about no topic")
     refile_margin: float = Field(0.1, ge=0, le=2, description="behind by this much: file it there")
-    min_score: float = Field(0.25, ge=-1, le=1, description="below it a text is about no topic")
+    refile_min_score: float = Field(0.4, ge=-1, le=1, description="if it scores this much there")
 
 
 class BudgetConfig(Section):
@@ -305,13 +306,14 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, loc[:-1])
-        hint = did_you_mean(loc[-1], known)
+        prefix = "".join(f"{name}." for name in loc[:-1])
+        hint = did_you_mean(field, [prefix + name for name in known])
         return f"unknown key {field!r}{hint}{more}", f"Known keys here: {', '.join(known)}"
     if first["type"] == "missing":
         return f"{field!r} is missing{more}", f"Add {loc[-1]!r}"
     message = first["msg"].removeprefix("Value error, ")
-    if not field:
-        return message + more, "Correct it"
+    if first["type"] == "value_error" and isinstance(first["input"], dict):
+        return f"{field}: {message}{more}" if field else message + more, "Change one of them"
     found = repr(first["input"])
     if len(found) > 80:
         found = found[:77] + "..."

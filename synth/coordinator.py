@@ -162,7 +162,7 @@ class Coordinator:
             held, Stage.QUESTION, reason, candidate.text, candidate.tokens, detail, nearest
         )
         if reason is Reason.TOPIC_FULL:
-            self._balancer.dropped(held.slot, written=True)
+            self._balancer.dropped(held.slot, attempt=True)
         else:
             self._balancer.refused(held.slot, duplicate_of=candidate.text if nearest else None)
         return self._close(held, Ruling.REFUSED, reason)
@@ -245,7 +245,7 @@ class Coordinator:
         elif judged:
             self._balancer.refused(held.slot)
         else:
-            self._balancer.dropped(held.slot, written=True)
+            self._balancer.dropped(held.slot, attempt=refusal.reason == Reason.TOPIC_FULL)
         self._close(held, Ruling.REFUSED, refusal.reason)
 
     def _release(self, held: OpenSlot, *, judged: bool) -> None:
@@ -261,7 +261,7 @@ class Coordinator:
         if held.phase is Phase.RESERVED:
             self._release(held, judged=False)
         else:
-            self._balancer.dropped(held.slot, written=False)
+            self._balancer.dropped(held.slot, attempt=False)
         self._close(held, Ruling.REFUSED, Reason.EXPIRED)
 
     def _close(self, held: OpenSlot, ruling: Ruling, reason: str = "") -> Verdict:

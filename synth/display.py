@@ -122,8 +122,10 @@ def topic_table(snapshot: Snapshot, rows: int) -> Table:
 def closing_table(report: Mapping[str, Any]) -> Table:
     """The figures of a run, topic by topic."""
     table = Table(title=f"{report['accepted']} of {report['target']} records: {report['status']}")
-    for name in ("topic", "target", "accepted", "generated", "acceptance", "most refused for"):
-        table.add_column(name, justify="left" if name in ("topic", "most refused for") else "right")
+    table.add_column("topic", no_wrap=True)
+    for name in ("target", "accepted", "generated", "acceptance"):
+        table.add_column(name, justify="right")
+    table.add_column("most refused for", no_wrap=True)
     for topic, figures in report["topics"].items():
         reasons = list(figures["rejected"].items())[:2]
         table.add_row(

@@ -93,7 +93,7 @@ class TopicLabeller:
         if score >= self._config.min_score and behind <= self._config.margin:
             topic = wanted
         elif (
-            best_score >= self._config.min_score
+            best_score >= self._config.refile_min_score
             and behind >= self._config.refile_margin
             and best in with_room
         ):

@@ -18,10 +18,11 @@ from synth.config import RunConfig, content_of, differences, fingerprint
 from synth.coordinator import Coordinator
 from synth.embedding import Embedder
 from synth.errors import StoreError
+from synth.gates import Stage
 from synth.index import DuplicateIndex, ExactRepeats
 from synth.labeller import TopicLabeller
 from synth.models import BUILTIN_MODEL, describe
-from synth.protocol import Tokens
+from synth.protocol import Reason, Tokens
 from synth.report import Status, Tally, Timing, TopicTally, versions
 from synth.specs import Specs, find_specs_dir, load_specs
 from synth.store import RunFiles
@@ -262,7 +263,8 @@ def _restore(plan: Plan, dim: int) -> Restored:
         for row in batch.to_pylist():
             tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
             tally.reject(row["topic"], row["reason"], tokens)
-            attempts[row["topic"]] += row["stage"] == "question"
+            asked = row["stage"] == Stage.QUESTION and row["reason"] != Reason.INTERRUPTED
+            attempts[row["topic"]] += asked
     for topic, counts in tally.topics.items():
         balancer.restore(topic, counts.accepted, attempts[topic])
     _check_against_plan(plan, tally)

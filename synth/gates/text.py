@@ -29,10 +29,13 @@ _META = re.compile(
     r"|\b(?:client|counsel+or|user|assistant)\s*:|^\s*(?:topic|situation|dear|subject)\b",
     re.IGNORECASE | re.MULTILINE,
 )
-_GARBLE = re.compile(r"[{}<>|\\^~#*=\[\]]|(?:[^\w\s]){4,}|\b(\w{2,})(?:\s+\1\b){2,}")
+_GARBLE = re.compile(
+    r"[{}<>|\\^~]|#[A-Za-z]|[^\w\s.!?…\"'“”‘’()\-–—*_]{4,}|\b(\w{2,})(?:\s+\1\b){2,}"
+)
+_FIRST_PERSON_SHARE = 0.05  # of the words; 95 % of real questions have more, median 0.14
 _FIRST_PERSON = re.compile(r"\b(?:I|I['’](?:m|ve|d|ll)|me|my|mine|myself|we|our|us)\b")
 _COUNSELLOR_VOICE = re.compile(
-    r"\bi(?:['’]m| am) here (?:to|for)\b"
+    r"\bthe client\b|\bi(?:['’]m| am) here (?:to|for)\b"
     r"|\bthank(?:s| you) for (?:sharing|reaching out|your message)"
     r"|\bi(?:['’]m| am) (?:so |really |very )?sorry (?:to hear|for your)"
     r"|\byou(?:['’]re| are) not alone"
@@ -115,7 +118,10 @@ def role(draft: Draft) -> Finding | None:
         if match := _COUNSELLOR_VOICE.search(draft.text):
             return _red("role", "role_mixed", match.start(), match.end())
         mine = len(_FIRST_PERSON.findall(draft.text))
-        if mine < 2 or len(_SECOND_PERSON.findall(draft.text)) > 2 * mine:
+        if (
+            mine < _FIRST_PERSON_SHARE * len(draft.text.split())
+            or len(_SECOND_PERSON.findall(draft.text)) > 2 * mine
+        ):
             return _red("role", "not_first_person", 0, len(draft.text))
         return None
     if match := _CLIENT_VOICE.search(draft.text):

@@ -1,0 +1,200 @@
+"""The balancer: exact targets, even coverage, bounded attempts, little waste."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+
+from synth.balancer import Balancer, Draw
+from synth.specs import Specs
+
+
+@dataclass
+class Outcome:
+    """What a simulated run came to."""
+
+    balancer: Balancer
+    asked: int
+    accepted: int
+    unneeded: int
+    per_topic: dict[str, list[float]]
+
+
+def simulate(
+    specs: Specs,
+    rates: dict[str, float],
+    target: int,
+    capacity: int = 64,
+    budget: int = 150,
+    answer_rate: float = 0.9,
+    seed: int = 0,
+) -> Outcome:
+    """Replicas of `capacity` requests in flight; answers take longer than questions."""
+    balancer = Balancer(specs, dict.fromkeys(rates, target), budget, 3, seed)
+    rng = random.Random(seed + 1)
+    events: list[tuple[float, int, str, Draw]] = []
+    asked = accepted = unneeded = in_flight = 0
+    now = 0.0
+    times: dict[str, list[float]] = {topic: [] for topic in rates}
+    while True:
+        while in_flight < capacity and (draw := balancer.draw()):
+            asked += 1
+            in_flight += 1
+            heapq.heappush(events, (now + rng.uniform(0.5, 1.5), asked, "question", draw))
+        if not events:
+            return Outcome(balancer, asked, accepted, unneeded, times)
+        now, number, kind, draw = heapq.heappop(events)
+        if kind == "question" and rng.random() >= rates[draw.topic]:
+            balancer.refused(draw)
+        elif kind == "question" and not balancer.wants(draw.topic):
+            unneeded += 1
+            balancer.dropped(draw, attempt=True)
+        elif kind == "question":
+            balancer.reserved(draw, draw.topic)
+            heapq.heappush(events, (now + rng.uniform(1, 3), number, "answer", draw))
+            continue
+        elif rng.random() < answer_rate:
+            accepted += 1
+            balancer.committed(draw.topic)
+            times[draw.topic].append(now)
+        else:
+            balancer.released(draw, draw.topic)
+        in_flight -= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_reachable_topics_end_on_target_and_the_unreachable_one_in_its_budget(
+    specs: Specs, seed: int
+) -> None:
+    topics = list(specs.topics)
+    rates = {t: 0.02 + 0.93 * i / 31 for i, t in enumerate(topics[:32])} | {topics[32]: 0.0}
+    outcome = simulate(specs, rates, target=20, seed=seed)
+    states = outcome.balancer.topics
+    assert all(states[topic].committed == 20 for topic in topics[:32])
+    assert states[topics[32]].committed == 0
+    assert states[topics[32]].attempts == 150 * 20
+    assert outcome.balancer.saturated(topics[32])
+    assert outcome.balancer.finished()
+    assert outcome.unneeded <= 0.05 * outcome.accepted
+
+
+def test_topics_fill_at_the_same_pace_whatever_their_acceptance(specs: Specs) -> None:
+    rates = {topic: 0.2 + 0.6 * (i % 2) for i, topic in enumerate(specs.topics)}
+    outcome = simulate(specs, rates, target=40)
+    halfway = {topic: times[19] for topic, times in outcome.per_topic.items()}
+    end = max(times[-1] for times in outcome.per_topic.values())
+    assert max(halfway.values()) - min(halfway.values()) < 0.25 * end
+
+
+def test_a_topic_never_has_more_reserved_than_room(specs: Specs) -> None:
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 1), 40, 3, 0)
+    draws = [draw for _ in range(200) if (draw := balancer.draw())]
+    assert Counter(draw.topic for draw in draws) == Counter(dict.fromkeys(specs.topics, 1))
+    balancer.reserved(draws[0], draws[0].topic)
+    assert not balancer.wants(draws[0].topic)
+    assert balancer.limit(draws[0].topic) == 0
+
+
+def test_refusals_widen_what_may_be_in_flight_and_acceptances_narrow_it(specs: Specs) -> None:
+    topic = "anxiety"
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 20}, 40, 3, 0)
+    at_first = balancer.limit(topic)
+    assert at_first <= 25
+    for _ in range(at_first):
+        draw = balancer.draw()
+        assert draw is not None
+        balancer.refused(draw)
+    wide = balancer.limit(topic)
+    assert wide > 2 * at_first
+    for _ in range(10):
+        draw = balancer.draw()
+        assert draw is not None
+        balancer.reserved(draw, topic)
+    assert balancer.limit(topic) < wide / 2
+
+
+def test_the_same_seed_and_verdicts_draw_the_same_slots(specs: Specs) -> None:
+    def draws(seed: int) -> list[Draw]:
+        balancer = Balancer(specs, dict.fromkeys(specs.topics, 5), 40, 3, seed)
+        drawn = []
+        for number in range(120):
+            draw = balancer.draw()
+            assert draw is not None
+            drawn.append(draw)
+            balancer.refused(draw) if number % 3 else balancer.reserved(draw, draw.topic)
+        return drawn
+
+    assert draws(1) == draws(1)
+    assert draws(1) != draws(2)
+
+
+def test_every_situation_is_used_before_one_is_used_again(specs: Specs) -> None:
+    topic = "stress"
+    situations = specs.topics[topic].situations
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 100}, 40, 3, 0)
+    drawn = [balancer.draw() for _ in situations]
+    assert sorted(draw.situation for draw in drawn if draw) == sorted(situations)
+
+
+def test_facet_values_are_covered_evenly_and_never_clash(specs: Specs) -> None:
+    topic = "family-conflict"
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 500}, 40, 3, 0)
+    used: Counter[tuple[str, str]] = Counter()
+    for _ in range(300):
+        draw = balancer.draw()
+        assert draw is not None
+        assert len(draw.facets) == 3
+        pairs = list(draw.facets.items())
+        assert not any(specs.clash(a, b) for a in pairs for b in pairs)
+        assert all(value in specs.values_for(topic, facet) for facet, value in pairs)
+        used.update(pairs)
+        balancer.reserved(draw, topic)
+        balancer.committed(topic)
+    for facet in specs.facets:
+        counts = [used[facet, value] for value in specs.values_for(topic, facet)]
+        assert max(counts) - min(counts) <= 0.35 * max(counts)
+
+
+def test_duplicates_escalate_the_prompt_and_other_refusals_do_not(specs: Specs) -> None:
+    topic = "anxiety"
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 100}, 40, 3, 0)
+    for _ in range(20):
+        draw = balancer.draw()
+        assert draw is not None
+        balancer.refused(draw)
+    assert balancer.escalation(topic) == 0
+    for _ in range(30):
+        draw = balancer.draw()
+        assert draw is not None
+        balancer.refused(draw, duplicate_of="I worry about everything all day long")
+    assert balancer.escalation(topic) == 3
+    draw = balancer.draw()
+    assert draw is not None
+    assert draw.warmth > 0
+    assert draw.avoid == ("I worry about everything all day long",) * 3
+    assert len(draw.facets) > 3
+
+
+def test_a_refiled_question_counts_where_it_is_filed(specs: Specs) -> None:
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, 0)
+    draw = balancer.draw()
+    assert draw is not None
+    other = next(topic for topic in specs.topics if topic != draw.topic)
+    balancer.reserved(draw, other)
+    assert (balancer.topics[draw.topic].asked, balancer.topics[other].reserved) == (0, 1)
+    balancer.committed(other)
+    assert balancer.topics[other].committed == 1
+    assert balancer.topics[draw.topic].committed == 0
+
+
+def test_a_slot_that_nobody_wrote_costs_no_attempt(specs: Specs) -> None:
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, 0)
+    draw = balancer.draw()
+    assert draw is not None
+    balancer.dropped(draw, attempt=False)
+    assert balancer.topics[draw.topic].attempts == 0
+    assert not any(balancer.topics[draw.topic].coverage.values())
