@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from synth.balancer import Balancer
 from synth.config import RunConfig, TopicGateConfig
 from synth.coordinator import Coordinator
 from synth.index import DuplicateIndex, ExactRepeats
-from synth.labeller import TopicLabeller
+from synth.labeller import Filing, TopicLabeller
 from synth.protocol import Candidate, QuestionBatch, Tokens, Vectors
 from synth.report import Tally, TopicTally
 from synth.specs import Specs
@@ -40,20 +40,16 @@ class AgreeingLabeller(TopicLabeller):
     """Believes that every question is about what it was asked for, unless told otherwise."""
 
     def __init__(self, specs: Specs, about: Mapping[str, str] | None = None):
-        super().__init__(specs, lambda texts: np.zeros((len(texts), DIM), np.float32), _GATE)
+        super().__init__(
+            specs, lambda texts: np.zeros((len(texts), DIM), np.float32), TopicGateConfig()
+        )
         self._about = dict(about or {})
-        self.wanted: list[str] = []
 
-    def scores(self, vectors: Vectors) -> np.ndarray:
-        return np.zeros((len(vectors), len(self.topics)), dtype=np.float32)
-
-    def file(self, scores, wanted, with_room):  # type: ignore[no-untyped-def]
-        row = np.full(len(self.topics), 0.3, dtype=np.float32)
-        row[self.topics.index(self._about.get(wanted, wanted))] = 0.9
-        return super().file(row, wanted, with_room)
-
-
-_GATE = TopicGateConfig()
+    def file(self, scores: np.ndarray, wanted: str, with_room: Container[str]) -> Filing:
+        believed = np.where(
+            np.array(self.topics) == self._about.get(wanted, wanted), 0.9, 0.3
+        ).astype(scores.dtype)
+        return super().file(believed, wanted, with_room)
 
 
 class Bench:

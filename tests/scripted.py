@@ -92,9 +92,10 @@ class ScriptedEngine:
             words = ["the", "same", "words"]
         else:
             words = situation.group(1).split()
-        parts = []
-        for start in range(0, len(words), 5):
-            parts.append(" ".join([*words[start : start + 5], rng.choice(_WORDS)]))
+        parts = [
+            " ".join([*words[start : start + 5], rng.choice(_WORDS)])
+            for start in range(0, len(words), 5)
+        ]
         return (
             f"I write to you about {topic.group(1).lower()}, since it fills my days. "
             f"In my case it is this: {', '.join(parts)}. "

@@ -30,7 +30,7 @@ _META = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _GARBLE = re.compile(
-    r"[{}<>|\\^~]|#[A-Za-z]|[^\w\s.!?…\"'“”‘’()\-–—*_]{4,}|\b(\w{2,})(?:\s+\1\b){2,}"
+    r"[{}<>|\\^~]|#[A-Za-z]|[^\w\s.!?…\"'“”‘’()\-–—*_]{4,}|\b(\w{2,})(?:[\s,]+\1\b){2,}"
 )
 _FIRST_PERSON_SHARE = 0.05  # of the words; 95 % of real questions have more, median 0.14
 _FIRST_PERSON = re.compile(r"\b(?:I|I['’](?:m|ve|d|ll)|me|my|mine|myself|we|our|us)\b")

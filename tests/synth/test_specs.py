@@ -126,11 +126,14 @@ def test_an_empty_folder_is_one_message(tmp_path: Path) -> None:
     ("text", "part"),
     [
         ("voice: {}\n", "facet 'voice'"),
-        ("voice: {a: plain words, b: other words}\nconflicts: [{value: voice.c, excludes: [voice.a]}]\n",
-         "'voice.c'"),
+        (
+            "voice: {a: plain words, b: other words}\n"
+            "conflicts: [{value: voice.c, excludes: [voice.a]}]\n",
+            "'voice.c'",
+        ),
         ("", "holds no facet"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_the_facets_is_named(folder: Path, text: str, part: str) -> None:
     (folder / FACETS_FILE).write_text(text)
     with pytest.raises(SpecError, match=r"facets.yaml") as error:
