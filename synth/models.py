@@ -119,6 +119,7 @@ def ensure_builtin_model() -> Path:
             return target
         partial = target.with_name(target.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
         _convert_gguf(source, partial)
         partial.rename(target)
     return target
@@ -138,6 +139,5 @@ def _convert_gguf(source: Path, target: Path) -> None:
     )
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    target.mkdir()
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)

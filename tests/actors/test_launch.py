@@ -1,0 +1,129 @@
+"""Whole runs through real Ray, with a scripted engine: ends, deaths, and no orphans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from actors.launch import Options, execute
+from synth.config import RunConfig, load_config
+from synth.report import Snapshot, Status
+from synth.runs import Plan, make_plan
+from synth.store import segments
+from tests.conftest import REPO
+from tests.scripted import Script, ScriptedEngine
+
+
+def plan_for(folder: Path, *options: str) -> Plan:
+    config = load_config(
+        None,
+        [f"out={folder}", "targets.policy=uniform", "targets.total=66", "engine.max_num_seqs=16",
+         "store.commit_seconds=0.2", *options],
+    )  # fmt: skip
+    return make_plan(config, REPO)
+
+
+def run(
+    plan: Plan,
+    factory: Callable[..., ScriptedEngine],
+    show: Callable[[Snapshot], None] | None = None,
+) -> tuple[Snapshot, list[str]]:
+    said: list[str] = []
+    snapshot = execute(
+        plan, Options(REPO), show or (lambda _: None), said.append, engine_factory=factory
+    )
+    return snapshot, said
+
+
+def accepted(plan: Plan) -> list[dict[str, object]]:
+    rows = [r for path in segments(plan.files.accepted) for r in pq.read_table(path).to_pylist()]
+    ids = [row["id"] for row in rows]
+    assert len(ids) == len(set(ids))
+    return rows
+
+
+def ray_processes() -> list[str]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if "raylet" in line or "gcs_server" in line or line.startswith("ray::"):
+            found.append(line)
+    return found
+
+
+def test_two_replicas_fill_every_topic_and_leave_nothing_running(tmp_path: Path) -> None:
+    plan = plan_for(tmp_path / "run", "engine.replicas=2")
+    snapshot, _ = run(plan, Script(too_short=0.2))
+    assert snapshot.status is Status.COMPLETE
+    rows = accepted(plan)
+    assert len(rows) == 66
+    assert {r["topic"] for r in rows} == set(plan.specs.topics)
+    report = json.loads(plan.files.report.read_text())
+    assert report["status"] == "complete"
+    assert ray_processes() == []
+
+
+def dies_once(flag: Path, config: RunConfig, on_gpu: bool) -> ScriptedEngine:
+    """An engine that dies after 30 texts, the first time that it is made."""
+    first = not flag.exists()
+    flag.touch()
+    return Script(dies_after=30 if first else None)(config, on_gpu)
+
+
+def test_a_replica_that_dies_is_restarted_and_the_run_completes(tmp_path: Path) -> None:
+    plan = plan_for(tmp_path / "run")
+    snapshot, _ = run(plan, partial(dies_once, tmp_path / "flag"))
+    assert snapshot.status is Status.COMPLETE
+    assert len(accepted(plan)) == 66
+
+
+def test_replicas_that_always_die_end_the_run_as_failed_with_the_cause(tmp_path: Path) -> None:
+    plan = plan_for(tmp_path / "run", "engine.max_restarts=1")
+    snapshot, _ = run(plan, Script(dies_after=40))
+    assert snapshot.status is Status.FAILED
+    assert "the scripted engine died" in snapshot.reason
+    assert len(accepted(plan)) == snapshot.accepted
+    assert json.loads(plan.files.report.read_text())["status"] == "failed"
+
+
+def test_a_run_that_cannot_succeed_ends_as_saturated(tmp_path: Path) -> None:
+    plan = plan_for(tmp_path / "run", "budget.attempts_per_record=2")
+    snapshot, _ = run(plan, Script(too_short=1.0))
+    assert snapshot.status is Status.SATURATED
+    report = json.loads(plan.files.report.read_text())
+    assert report["rejected_by_reason"]["too_short"] == 66 * 2
+
+
+def test_a_complete_run_that_is_started_again_ends_at_once(tmp_path: Path) -> None:
+    plan = plan_for(tmp_path / "run", "targets.total=33")
+    run(plan, Script())
+    before = accepted(plan)
+    snapshot, _ = run(plan, Script())
+    assert snapshot.status is Status.COMPLETE
+    assert accepted(plan) == before
+
+
+def test_the_wall_time_ends_a_run_that_resumes_later(tmp_path: Path) -> None:
+    slow = plan_for(tmp_path / "run", "budget.wall_time=12s", "targets.total=330")
+    snapshot, _ = run(slow, Script(delay_s=1.5))
+    assert snapshot.status is Status.BUDGET
+    assert "wall time" in snapshot.reason
+    kept = {row["id"] for row in accepted(slow)}
+    snapshot, _ = run(plan_for(tmp_path / "run", "targets.total=330"), Script())
+    assert snapshot.status is Status.COMPLETE
+    assert kept <= {row["id"] for row in accepted(slow)}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1"])
+def test_a_cluster_that_does_not_answer_is_one_message(tmp_path: Path, address: str) -> None:
+    from synth.errors import ConfigError
+
+    plan = plan_for(tmp_path / "run")
+    with pytest.raises(ConfigError, match="no Ray cluster answers"):
+        execute(plan, Options(REPO, address), lambda _: None, lambda _: None)

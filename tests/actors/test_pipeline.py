@@ -1,0 +1,198 @@
+"""The replica's pipeline on a scripted engine: no barrier, no loss, bounded, and it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors.checker import Checker
+from actors.pipeline import Pipeline
+from synth.config import RunConfig, load_config
+from synth.coordinator import Coordinator
+from synth.protocol import AnswerBatch, QuestionBatch, Reply
+from synth.report import Status
+from synth.specs import Specs
+from tests.fakes import DIM, Bench, vector_of
+from tests.scripted import Script, ScriptedEngine
+
+
+class FakeEmbedder:
+    """Vectors by agreement instead of by meaning."""
+
+    dim = DIM
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        if not texts:
+            return np.zeros((0, DIM), np.float32)
+        return np.stack([vector_of(text) for text in texts])
+
+
+class LocalPort:
+    """The coordinator's logic without an actor, committing after every batch."""
+
+    def __init__(self, bench: Bench, commit_delay_s: float = 0.0):
+        self.bench = bench
+        self.calls: Counter[str] = Counter()
+        self.leased: list[str] = []
+        self._delay = commit_delay_s
+
+    @property
+    def coordinator(self) -> Coordinator:
+        return self.bench.coordinator
+
+    async def lease(self, want: int) -> Reply:
+        self.calls["lease"] += 1
+        reply = self.coordinator.lease("r0", want)
+        if reply.lease:
+            self.leased += [slot.id for slot in reply.lease.slots]
+        return reply
+
+    async def reserve(self, batch: QuestionBatch) -> Reply:
+        self.calls["reserve"] += 1
+        return self.coordinator.reserve("r0", batch)
+
+    async def commit(self, batch: AnswerBatch) -> Reply:
+        self.calls["commit"] += 1
+        reply = self.coordinator.commit("r0", batch)
+        await asyncio.sleep(self._delay)
+        self.bench.commit()
+        return reply
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> RunConfig:
+    return load_config(None, [f"out={tmp_path}", "engine.max_num_seqs=16"])
+
+
+def pipeline(
+    specs: Specs, config: RunConfig, port: LocalPort, script: Script
+) -> tuple[Pipeline, ScriptedEngine]:
+    engine = ScriptedEngine(script)
+    checker = Checker(config, FakeEmbedder())  # type: ignore[arg-type]
+    return Pipeline(config, specs, engine, checker, port), engine
+
+
+def test_it_fills_every_topic_exactly_and_then_ends(
+    specs: Specs, small: RunConfig, tmp_path: Path
+) -> None:
+    bench = Bench(specs, small, dict.fromkeys(specs.topics, 4), tmp_path)
+    port = LocalPort(bench)
+    work, engine = pipeline(specs, small, port, Script(too_short=0.3))
+    asyncio.run(asyncio.wait_for(work.run(), 60))
+    assert bench.coordinator.outcome()[0] is Status.COMPLETE
+    assert {t: c.accepted for t, c in bench.tally.topics.items()} == dict.fromkeys(specs.topics, 4)
+    assert bench.coordinator.idle
+    assert len(engine.requests) == len(set(engine.requests))
+
+
+def test_the_engine_is_kept_full_and_never_overfull(
+    specs: Specs, small: RunConfig, tmp_path: Path
+) -> None:
+    bench = Bench(specs, small, dict.fromkeys(specs.topics, 20), tmp_path)
+    work, engine = pipeline(specs, small, LocalPort(bench), Script())
+    asyncio.run(asyncio.wait_for(work.run(), 60))
+    assert engine.most_in_flight == int(16 * 1.1)
+
+
+def test_central_calls_are_micro_batches(specs: Specs, small: RunConfig, tmp_path: Path) -> None:
+    bench = Bench(specs, small, dict.fromkeys(specs.topics, 20), tmp_path)
+    port = LocalPort(bench)
+    work, engine = pipeline(specs, small, port, Script(delay_s=0.05))
+    asyncio.run(asyncio.wait_for(work.run(), 60))
+    assert port.calls.total() < 0.5 * len(engine.requests)
+
+
+def test_failed_answers_are_tried_again_a_bounded_number_of_times(
+    specs: Specs, small: RunConfig, tmp_path: Path
+) -> None:
+    bench = Bench(specs, small, {"stress": 2}, tmp_path)
+    port = LocalPort(bench)
+
+    class NeverAnswers(ScriptedEngine):
+        def _text(self, stage, prompt, rng):  # type: ignore[no-untyped-def]
+            return super()._text(stage, prompt, rng) if stage == "question" else "x" * 300
+
+    engine = NeverAnswers(Script())
+    checker = Checker(small, FakeEmbedder())  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(Pipeline(small, specs, engine, checker, port).run(), 60))
+    assert bench.coordinator.outcome()[0] is Status.SATURATED
+    answers = Counter(r.split("-answer-")[0] for r in engine.requests if "-answer-" in r)
+    assert set(answers.values()) == {small.budget.answer_attempts}
+    assert bench.coordinator.idle
+
+
+def test_draining_books_everything_that_was_leased(
+    specs: Specs, small: RunConfig, tmp_path: Path
+) -> None:
+    bench = Bench(specs, small, dict.fromkeys(specs.topics, 50), tmp_path)
+    port = LocalPort(bench)
+    work, _ = pipeline(specs, small, port, Script(delay_s=0.05))
+
+    async def drain_soon() -> None:
+        running = asyncio.create_task(work.run())
+        await asyncio.sleep(0.4)
+        bench.coordinator.stop(Status.INTERRUPTED, "test")
+        await work.drain()
+        await asyncio.wait_for(running, 20)
+
+    asyncio.run(drain_soon())
+    bench.commit()
+    assert bench.coordinator.idle
+    assert bench.tally.accepted > 0
+    assert sum(t.rejected["interrupted"] for t in bench.tally.topics.values()) > 0
+    assert all(s.asked == s.reserved == 0 for s in bench.balancer.topics.values())
+
+
+def test_a_slow_store_slows_leasing_instead_of_filling_memory(
+    specs: Specs, small: RunConfig, tmp_path: Path
+) -> None:
+    bench = Bench(specs, small, dict.fromkeys(specs.topics, 50), tmp_path)
+    port = LocalPort(bench, commit_delay_s=30)
+    work, _ = pipeline(specs, small, port, Script())
+
+    async def watch() -> None:
+        running = asyncio.create_task(work.run())
+        await asyncio.sleep(2)
+        running.cancel()
+
+    asyncio.run(watch())
+    assert len(port.leased) <= 3 * 16 + small.lease.slots
+
+
+def test_an_engine_that_dies_ends_the_pipeline_with_its_error(
+    specs: Specs, small: RunConfig, tmp_path: Path
+) -> None:
+    bench = Bench(specs, small, dict.fromkeys(specs.topics, 4), tmp_path)
+    work, _ = pipeline(specs, small, LocalPort(bench), Script(dies_after=20))
+    with pytest.raises(RuntimeError, match="the scripted engine died"):
+        asyncio.run(asyncio.wait_for(work.run(), 30))
+
+
+def test_a_coordinator_that_fails_ends_the_pipeline_with_its_error(
+    specs: Specs, small: RunConfig, tmp_path: Path
+) -> None:
+    bench = Bench(specs, small, dict.fromkeys(specs.topics, 4), tmp_path)
+
+    class Broken(LocalPort):
+        async def reserve(self, batch: QuestionBatch) -> Reply:  # noqa: ARG002
+            raise ConnectionError("gone")
+
+    work, _ = pipeline(specs, small, Broken(bench), Script())
+    with pytest.raises(ConnectionError, match="gone"):
+        asyncio.run(asyncio.wait_for(work.run(), 30))
+
+
+def test_invariant_9_one_replica_asks_the_same_prompts_in_the_same_order(
+    specs: Specs, small: RunConfig, tmp_path: Path
+) -> None:
+    def prompts(folder: Path) -> list[str]:
+        bench = Bench(specs, small, dict.fromkeys(specs.topics, 1), folder)
+        work, engine = pipeline(specs, small, LocalPort(bench), Script(delay_s=0.05))
+        asyncio.run(asyncio.wait_for(work.run(), 60))
+        return [prompt for prompt in engine.prompts if prompt.startswith("Topic: ")]
+
+    assert prompts(tmp_path / "a") == prompts(tmp_path / "b")

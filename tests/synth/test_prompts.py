@@ -1,0 +1,56 @@
+"""Prompts: what is shared comes first, what varies last, and everything asked for is in it."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+
+from synth.prompts import answer_messages, own_words, question_messages
+from synth.protocol import Slot
+from synth.specs import Specs
+
+SLOT = Slot("id", "anxiety", "counts the exits", {"voice": "plain", "asks": "why"}, 1)
+
+
+def flat(messages: list[object]) -> str:
+    return "\n".join(str(message) for message in messages)
+
+
+def takewhile_equal(one: str, two: str) -> list[str]:
+    return [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False))]
+
+
+def test_a_question_prompt_names_topic_situation_and_facets(specs: Specs) -> None:
+    user = question_messages(specs, SLOT)[-1]["content"]
+    assert "Topic: Anxiety\n" in user
+    assert "The client counts the exits.\n" in user
+    assert specs.facets["voice"]["plain"] in user
+    assert specs.facets["asks"]["why"] in user
+
+
+def test_prompts_of_one_topic_share_everything_up_to_the_situation(specs: Specs) -> None:
+    other = Slot("id", "anxiety", "hears the fridge", {}, 2)
+    one, two = (flat(list(question_messages(specs, slot))) for slot in (SLOT, other))
+    shared = "".join(takewhile_equal(one, two))
+    assert shared.endswith("The client ")
+    assert len(shared) > 0.8 * len(two)
+
+
+def test_an_escalated_prompt_describes_the_topic_and_names_what_to_avoid(specs: Specs) -> None:
+    slot = Slot("id", "anxiety", "counts the exits", {}, 1, 0.2, ("My heart races at night",))
+    user = question_messages(specs, slot)[-1]["content"]
+    assert "- My heart races at night" in user
+    assert "What belongs in this topic: Fear" in user
+
+
+def test_every_topic_where_a_crisis_may_come_has_the_policy_in_its_answer_prompt(
+    specs: Specs,
+) -> None:
+    for spec in specs.topics.values():
+        system = answer_messages(spec, "a question")[0]["content"]
+        assert ("988" in system) == (spec.risk != "low")
+
+
+def test_own_words_are_all_but_the_question(specs: Specs) -> None:
+    messages = answer_messages(specs.topics["anxiety"], "my very own question")
+    assert "my very own question" not in own_words(messages, "my very own question")
+    assert messages[0]["content"] in own_words(messages, "my very own question")

@@ -1,0 +1,182 @@
+"""Opening a run again: everything comes back from the segments alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synth import runs, store
+from synth.config import load_config
+from synth.embedding import Embedder
+from synth.errors import StoreError
+from synth.gates import Stage
+from synth.protocol import AnswerBatch, Candidate, QuestionBatch, Refusal, Tokens
+from synth.report import Status
+from synth.runs import Plan, Session, check_resumable, make_plan
+from tests.conftest import REPO
+
+TOPIC = "sleep-improvement"
+ABOUT_SLEEP = (
+    "I lie awake every night until three and cannot fall asleep, tired as I am.",
+    "Since my shifts changed I wake up at four and my sleep does not come back.",
+    "I dread going to bed, because I count the hours of sleep that are left.",
+)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return plan_for(tmp_path)
+
+
+def plan_for(tmp_path: Path, *options: str) -> Plan:
+    config = load_config(
+        None,
+        [
+            f"out={tmp_path / 'run'}",
+            "targets.policy=explicit",
+            f"targets.topics.{TOPIC}=3",
+            *options,
+        ],
+    )
+    return make_plan(config, REPO)
+
+
+def generate(session: Session, embedder: Embedder, texts: tuple[str, ...]) -> list[str]:
+    """Lease, reserve and commit one record per text, and refuse one more."""
+    lease = session.coordinator.lease("r0", len(texts)).lease
+    assert lease is not None
+    ids = [slot.id for slot in lease.slots]
+    candidates = [Candidate(i, text, Tokens(10, 5)) for i, text in zip(ids, texts, strict=True)]
+    vectors = embedder.embed(texts)
+    verdicts = session.coordinator.reserve("r0", QuestionBatch(tuple(candidates), vectors)).verdicts
+    assert [v.ruling for v in verdicts] == ["reserved"] * len(texts)
+    written = [Candidate(i, f"An answer to {i}", Tokens(8, 4)) for i in ids]
+    session.coordinator.commit("r0", AnswerBatch(tuple(written)))
+    batch = session.coordinator.take_batch()
+    batch.write(session.accepted, session.rejected)
+    session.coordinator.settle(batch)
+    return ids
+
+
+def test_a_second_start_continues_where_the_first_one_died(plan: Plan, embedder: Embedder) -> None:
+    first = Session(plan, accept_changes=False)
+    ids = generate(first, embedder, ABOUT_SLEEP[:2])
+    lease = first.coordinator.lease("r0", 1).lease
+    assert lease is not None
+    refusal = Refusal(lease.slots[0].id, Stage.QUESTION, "repetition", "x", Tokens(7, 3))
+    first.coordinator.reserve(
+        "r0", QuestionBatch((), np.zeros((0, embedder.dim), np.float32), (refusal,))
+    )
+    batch = first.coordinator.take_batch()
+    batch.write(first.accepted, first.rejected)
+    del first  # killed: never closed
+
+    second = Session(plan, accept_changes=False)
+    assert second.epoch == 2
+    report = second.coordinator.report(second.timing())
+    assert report["topics"][TOPIC]["accepted"] == 2
+    assert report["topics"][TOPIC]["rejected"] == {"repetition": 1}
+    assert report["tokens"] == {
+        "prompt": 2 * 18 + 7, "completion": 2 * 9 + 3, "completion_in_accepted": 18,
+    }  # fmt: skip
+    again = second.coordinator.lease("r0", 5).lease
+    assert again is not None
+    assert not {slot.id for slot in again.slots} & {*ids, lease.slots[0].id}
+    copy = QuestionBatch(
+        (Candidate(again.slots[0].id, ABOUT_SLEEP[0] + " Really.", Tokens()),),
+        embedder.embed(ABOUT_SLEEP[:1]),
+    )
+    assert second.coordinator.reserve("r0", copy).verdicts[0].reason == "duplicate"
+    second.close()
+
+
+def test_a_finished_run_is_finished_when_it_is_opened_again(plan: Plan, embedder: Embedder) -> None:
+    first = Session(plan, accept_changes=False)
+    generate(first, embedder, ABOUT_SLEEP)
+    first.close()
+    assert store.read_report(plan.files)["status"] == Status.COMPLETE  # type: ignore[index]
+    assert "3 of 3 records" in plan.files.card.read_text()
+    second = Session(plan, accept_changes=False)
+    assert second.coordinator.outcome()[0] is Status.COMPLETE
+    assert second.coordinator.lease("r0", 1).finished
+    second.close()
+
+
+def test_a_folder_is_held_by_one_session_at_a_time(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_LOCK_PATIENCE_S", 0.2)
+    first = Session(plan, accept_changes=False)
+    with pytest.raises(StoreError, match="in use by an evenfill run"):
+        Session(plan, accept_changes=False)
+    first.close()
+    Session(plan, accept_changes=False).close()
+
+
+def test_a_changed_config_is_refused_with_the_difference_unless_the_user_agrees(
+    plan: Plan, tmp_path: Path
+) -> None:
+    Session(plan, accept_changes=False).close()
+    changed = plan_for(tmp_path, "dedup.threshold=0.9")
+    with pytest.raises(StoreError, match=r"dedup.threshold: 0.85 -> 0.9.*--accept-changes"):
+        check_resumable(changed, accept_changes=False)
+    assert check_resumable(changed, accept_changes=True) is not None
+    check_resumable(plan_for(tmp_path, "engine.replicas=2", "budget.wall_time=1h"), False)
+
+
+def test_a_target_below_what_is_there_is_refused(
+    plan: Plan, tmp_path: Path, embedder: Embedder
+) -> None:
+    session = Session(plan, accept_changes=False)
+    generate(session, embedder, ABOUT_SLEEP[:2])
+    session.close()
+    lower = plan_for(tmp_path, f"targets.topics.{TOPIC}=1")
+    with pytest.raises(StoreError, match="already holds 2 records, but its target is 1"):
+        Session(lower, accept_changes=True)
+
+
+def test_the_ids_of_a_run_follow_from_its_config(tmp_path: Path) -> None:
+    one = Session(plan_for(tmp_path / "a"), accept_changes=False)
+    same = Session(plan_for(tmp_path / "b"), accept_changes=False)
+    other = Session(plan_for(tmp_path / "c", "seed=8"), accept_changes=False)
+    assert one.run_id == same.run_id != other.run_id
+    for session in (one, same, other):
+        session.close()
+
+
+def test_timing_adds_up_over_sessions(plan: Plan) -> None:
+    now = [100.0]
+    first = Session(plan, accept_changes=False, clock=lambda: now[0])
+    now[0] += 5
+    first.engine_is_up()
+    now[0] += 20
+    first.committed(1)
+    first.close()
+    second = Session(plan, accept_changes=False, clock=lambda: now[0])
+    now[0] += 7
+    second.engine_is_up()
+    now[0] += 3
+    timing = second.timing()
+    assert (timing.wall_s, timing.engine_start_s, timing.generate_s) == (35, 12, 23)
+    assert timing.first_record_s == 20
+    second.close()
+
+
+def test_the_report_has_every_key_of_the_interface(plan: Plan) -> None:
+    Session(plan, accept_changes=False).close()
+    report = json.loads(plan.files.report.read_text())
+    assert {
+        "status", "reason", "topics", "accepted", "generated", "rejected", "tokens", "timing",
+        "rates", "dedup", "versions",
+    } <= report.keys()  # fmt: skip
+    assert {"prompt", "completion", "completion_in_accepted"} <= report["tokens"].keys()
+    assert {"wall_s", "engine_start_s", "generate_s"} <= report["timing"].keys()
+    assert {"completion_tokens_per_s", "accepted_per_s"} <= report["rates"].keys()
+    assert {"threshold", "max_similarity_accepted"} <= report["dedup"].keys()
+    assert len(report["topics"]) == 33
+    for figures in report["topics"].values():
+        assert {"target", "accepted", "generated", "rejected", "acceptance_rate"} <= figures.keys()
+    assert report["versions"]["ray"] == runs.versions()["ray"]
