@@ -143,7 +143,7 @@ class BudgetConfig(Section):
 
     attempts_per_record: int = Field(40, ge=1, description="questions written per record of target")
     answer_attempts: int = Field(3, ge=1, description="answers written for one question")
-    wall_time: Duration | None = None
+    wall_time: Duration | None = Field(None, description="of all starts of the run together")
 
 
 class LeaseConfig(Section):

@@ -32,7 +32,7 @@ Topic: {{ topic }}
 {% if description %}
 What belongs in this topic: {{ description }}
 {% endif %}
-The client {{ situation }}.
+Written by someone who {{ situation }}.
 {% for line in details %}
 {{ line }}
 {% endfor %}
@@ -44,13 +44,13 @@ Write about something other than these:
 {% endif %}"""
 )
 _DETAILS: Mapping[str, str] = {
-    "life_stage": "Who writes: {}",
-    "setting": "The client {}",
+    "life_stage": "Who it is: {}",
+    "setting": "Someone who {}",
     "trigger": "Set off by: {}",
     "intensity": "How strong and how long: {}",
-    "coping": "So far the client {}",
+    "coping": "Someone who {}",
     "voice": "Tone: {}",
-    "asks": "The client asks {}",
+    "asks": "Asks {}",
 }
 
 _QUESTION_EXAMPLES = (

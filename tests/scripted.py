@@ -82,7 +82,7 @@ class ScriptedEngine:
                 "you have had some sleep and a quiet hour for yourself at home."
             )
         topic = re.search(r"Topic: (.*)", prompt)
-        situation = re.search(r"The client (.*)\.", prompt)
+        situation = re.search(r"Written by someone who (.*)\.", prompt)
         if topic is None or situation is None:
             raise AssertionError(f"not a prompt for a question: {prompt}")
         if rng.random() < self._script.too_short:

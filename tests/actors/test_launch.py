@@ -29,16 +29,8 @@ def plan_for(folder: Path, *options: str) -> Plan:
     return make_plan(config, REPO)
 
 
-def run(
-    plan: Plan,
-    factory: Callable[..., ScriptedEngine],
-    show: Callable[[Snapshot], None] | None = None,
-) -> tuple[Snapshot, list[str]]:
-    said: list[str] = []
-    snapshot = execute(
-        plan, Options(REPO), show or (lambda _: None), said.append, engine_factory=factory
-    )
-    return snapshot, said
+def run(plan: Plan, factory: Callable[..., ScriptedEngine]) -> Snapshot:
+    return execute(plan, Options(REPO), lambda _: None, lambda _: None, engine_factory=factory)
 
 
 def accepted(plan: Plan) -> list[dict[str, object]]:
@@ -59,7 +51,7 @@ def ray_processes() -> list[str]:
 
 def test_two_replicas_fill_every_topic_and_leave_nothing_running(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "run", "engine.replicas=2")
-    snapshot, _ = run(plan, Script(too_short=0.2))
+    snapshot = run(plan, Script(too_short=0.2))
     assert snapshot.status is Status.COMPLETE
     rows = accepted(plan)
     assert len(rows) == 66
@@ -78,14 +70,14 @@ def dies_once(flag: Path, config: RunConfig, on_gpu: bool) -> ScriptedEngine:
 
 def test_a_replica_that_dies_is_restarted_and_the_run_completes(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "run")
-    snapshot, _ = run(plan, partial(dies_once, tmp_path / "flag"))
+    snapshot = run(plan, partial(dies_once, tmp_path / "flag"))
     assert snapshot.status is Status.COMPLETE
     assert len(accepted(plan)) == 66
 
 
 def test_replicas_that_always_die_end_the_run_as_failed_with_the_cause(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "run", "engine.max_restarts=1")
-    snapshot, _ = run(plan, Script(dies_after=40))
+    snapshot = run(plan, Script(dies_after=40))
     assert snapshot.status is Status.FAILED
     assert "the scripted engine died" in snapshot.reason
     assert len(accepted(plan)) == snapshot.accepted
@@ -94,7 +86,7 @@ def test_replicas_that_always_die_end_the_run_as_failed_with_the_cause(tmp_path:
 
 def test_a_run_that_cannot_succeed_ends_as_saturated(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "run", "budget.attempts_per_record=2")
-    snapshot, _ = run(plan, Script(too_short=1.0))
+    snapshot = run(plan, Script(too_short=1.0))
     assert snapshot.status is Status.SATURATED
     report = json.loads(plan.files.report.read_text())
     assert report["rejected_by_reason"]["too_short"] == 66 * 2
@@ -104,18 +96,18 @@ def test_a_complete_run_that_is_started_again_ends_at_once(tmp_path: Path) -> No
     plan = plan_for(tmp_path / "run", "targets.total=33")
     run(plan, Script())
     before = accepted(plan)
-    snapshot, _ = run(plan, Script())
+    snapshot = run(plan, Script())
     assert snapshot.status is Status.COMPLETE
     assert accepted(plan) == before
 
 
 def test_the_wall_time_ends_a_run_that_resumes_later(tmp_path: Path) -> None:
     slow = plan_for(tmp_path / "run", "budget.wall_time=12s", "targets.total=330")
-    snapshot, _ = run(slow, Script(delay_s=1.5))
+    snapshot = run(slow, Script(delay_s=1.5))
     assert snapshot.status is Status.BUDGET
     assert "wall time" in snapshot.reason
     kept = {row["id"] for row in accepted(slow)}
-    snapshot, _ = run(plan_for(tmp_path / "run", "targets.total=330"), Script())
+    snapshot = run(plan_for(tmp_path / "run", "targets.total=330"), Script())
     assert snapshot.status is Status.COMPLETE
     assert kept <= {row["id"] for row in accepted(slow)}
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_an_output_folder_without_permission() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_an_output_folder_of_somebody_else(tmp_path: Path) -> None:
+def test_an_output_folder_of_somebody_else() -> None:
     code = (
         "import os, sys\n"
         "from synth.errors import StoreError\n"
@@ -69,13 +70,10 @@ def test_an_output_folder_of_somebody_else(tmp_path: Path) -> None:
         "os.setuid(65534)\n"
         "try:\n    prepare(run_files(sys.argv[1]))\nexcept StoreError as error:\n    print(error)\n"
     )
-    mine = tmp_path / "mine"
-    mine.mkdir(mode=0o755)
-    for parent in [tmp_path, *tmp_path.parents][:-1]:
-        if parent.stat().st_mode & 0o005 != 0o005:
-            pytest.skip(f"{parent} is closed to other users")
-    command = [sys.executable, "-c", code, str(mine / "run")]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    with tempfile.TemporaryDirectory() as mine:
+        os.chmod(mine, 0o755)
+        command = [sys.executable, "-c", code, f"{mine}/run"]
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "cannot be written" in result.stdout
 
 

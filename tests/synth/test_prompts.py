@@ -22,7 +22,7 @@ def takewhile_equal(one: str, two: str) -> list[str]:
 def test_a_question_prompt_names_topic_situation_and_facets(specs: Specs) -> None:
     user = question_messages(specs, SLOT)[-1]["content"]
     assert "Topic: Anxiety\n" in user
-    assert "The client counts the exits.\n" in user
+    assert "Written by someone who counts the exits.\n" in user
     assert specs.facets["voice"]["plain"] in user
     assert specs.facets["asks"]["why"] in user
 
@@ -31,7 +31,7 @@ def test_prompts_of_one_topic_share_everything_up_to_the_situation(specs: Specs)
     other = Slot("id", "anxiety", "hears the fridge", {}, 2)
     one, two = (flat(list(question_messages(specs, slot))) for slot in (SLOT, other))
     shared = "".join(takewhile_equal(one, two))
-    assert shared.endswith("The client ")
+    assert shared.endswith("Written by someone who ")
     assert len(shared) > 0.8 * len(two)
 
 

@@ -1,0 +1,124 @@
+"""Whole runs on a real vLLM engine with the built-in model: what the README promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import load_dataset
+
+from synth.config import load_config
+from synth.embedding import Embedder
+from synth.report import Status
+from synth.runs import make_plan
+from synth.specs import Specs
+from tests.actors.test_launch import ray_processes
+from tests.conftest import REPO
+
+pytestmark = pytest.mark.engine
+
+EVENFILL = [sys.executable, "-m", "synth"]
+RUN = ["run", "--total", "33", "--set", "targets.policy=uniform", "--out"]
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*EVENFILL, *RUN, str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def engine_processes() -> list[str]:
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return [line for line in listed.stdout.splitlines() if line.startswith("VLLM::")]
+
+
+def wait_for_records(folder: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 300
+    while not list((folder / "accepted").glob("segment-*")):
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly(
+    tmp_path: Path, specs: Specs, embedder: Embedder
+) -> None:
+    folder = tmp_path / "run"
+    first = start(folder)
+    wait_for_records(folder, first)
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    output, _ = first.communicate(timeout=120)
+    assert first.returncode == 130, output
+    assert ray_processes() == engine_processes() == []
+    interrupted = json.loads((folder / "report.json").read_text())
+    assert interrupted["status"] == "interrupted"
+    assert 0 < interrupted["accepted"] < 33
+
+    second = start(folder)
+    output, _ = second.communicate(timeout=500)
+    assert second.returncode == 0, output
+    assert "Traceback" not in output
+    assert ray_processes() == engine_processes() == []
+
+    rows = load_dataset(
+        "parquet", data_files=f"{folder}/accepted/*.parquet", cache_dir=str(tmp_path / "cache")
+    )["train"]
+    assert sorted(rows["topic"]) == sorted(specs.topics)
+    assert len(set(rows["id"])) == 33
+    for row in rows:
+        assert len(row["question"].split()) >= 40
+        assert len(row["answer"].split()) >= 40
+    vectors = embedder.embed(rows["question"])
+    np.testing.assert_allclose(vectors, np.array(rows["embedding"]), atol=1e-4)
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -1)
+    assert cosines.max() < 0.85
+    report = json.loads((folder / "report.json").read_text())
+    assert report["status"] == "complete"
+    assert report["dedup"]["max_similarity_accepted"] == pytest.approx(cosines.max(), abs=1e-4)
+    assert report["generated"] == report["accepted"] + report["rejected"]
+    truncated = report["rejected_by_reason"].get("truncated", 0)
+    assert truncated <= 0.05 * report["generated"]
+
+
+@pytest.mark.parametrize("backend", ["guidance", "outlines"])
+def test_the_other_structured_output_backends_fill_a_topic(tmp_path: Path, backend: str) -> None:
+    from actors.launch import Options, execute
+
+    options = [
+        f"out={tmp_path / 'run'}",
+        "targets.policy=explicit",
+        "targets.topics.anxiety=2",
+        f"engine.structured_output={backend}",
+        "engine.max_num_seqs=8",
+    ]
+    plan = make_plan(load_config(None, options), REPO)
+    snapshot = execute(plan, Options(REPO), lambda _: None, lambda _: None)
+    assert snapshot.status is Status.COMPLETE
+    assert "unparsable" not in json.loads(plan.files.report.read_text())["rejected_by_reason"]
+
+
+def test_a_preview_shows_prompt_and_records_and_keeps_nothing(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [*EVENFILL, "preview", "--topic", "grief-and-loss", "-n", "1", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    (shown,) = json.loads(result.stdout)
+    assert shown["topic"] == "grief-and-loss"
+    assert "Topic: " in shown["prompt"][-1]["content"]
+    assert list(tmp_path.iterdir()) == []
