@@ -66,6 +66,9 @@ def engine_environment(cores: Sequence[int] | None, config: RunConfig) -> dict[s
     variables = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
     if config.model.name == BUILTIN:
         variables["HF_HUB_OFFLINE"] = "1"
+    if config.engine.structured_output == "outlines":
+        # vLLM gives a pattern 5 s to compile, against hostile ones; our bounds need longer.
+        variables["VLLM_REGEX_COMPILATION_TIMEOUT_S"] = "600"
     if cores is not None:
         variables["VLLM_CPU_KVCACHE_SPACE"] = str(config.engine.cpu_kv_cache_gib)
         variables["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
@@ -167,6 +170,10 @@ class VllmEngine:
         prompt = TokensPrompt(prompt_token_ids=token_ids)
         async for output in self._engine.generate(prompt, parameters, request_id):
             written = output.outputs[0]
+            if written.finish_reason == "error":
+                raise RuntimeError(
+                    f"vLLM could not run request {request_id}; see the replica's log"
+                )
             tokens = Tokens(len(token_ids), len(written.token_ids))
             return Generation(written.text, written.finish_reason, tokens)
         return Generation("", ABORTED, Tokens(len(token_ids), 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from synth.runs import Plan, check_resumable
 
 _POLL_S = 0.5
 _DRAIN_S = 60.0  # after a signal, until what is in flight must have been booked
+_KNOCK_S = 5.0
 _CLOSE_S = 10.0  # until an engine must have stopped by itself
 
 Show = Callable[[Snapshot], None]
@@ -111,6 +113,25 @@ def execute(
         return _supervise(plan, options, show, say, interrupts, engine_factory)
 
 
+def _knock(address: str) -> None:
+    """Fail within seconds where Ray itself would try for minutes.
+
+    Raises:
+        ConfigError: nothing listens at host:port; other forms of address are left to Ray.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+    except OSError as error:
+        raise ConfigError(
+            "--address",
+            f"no Ray cluster answers at {address!r} ({error})",
+            "Give the address of a running cluster, or leave it out to start Ray here",
+        ) from error
+
+
 @contextmanager
 def _ray(address: str | None, say: Say) -> Iterator[None]:
     """Connect to a cluster, or start Ray on this machine and stop it at the end."""
@@ -119,6 +140,8 @@ def _ray(address: str | None, say: Say) -> Iterator[None]:
     import ray
 
     say(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine")
+    if address:
+        _knock(address)
     common = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "evenfill"}
     try:
         if address:

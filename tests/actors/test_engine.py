@@ -19,7 +19,7 @@ from synth.embedding import Embedder
 from synth.report import Status
 from synth.runs import make_plan
 from synth.specs import Specs
-from tests.actors.test_launch import ray_processes
+from tests.actors.test_launch import orphans
 from tests.conftest import REPO
 
 pytestmark = pytest.mark.engine
@@ -36,11 +36,6 @@ def start(folder: Path) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-
-
-def engine_processes() -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    return [line for line in listed.stdout.splitlines() if line.startswith("VLLM::")]
 
 
 def wait_for_records(folder: Path, process: subprocess.Popen[str]) -> None:
@@ -60,7 +55,7 @@ def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly
     os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     output, _ = first.communicate(timeout=120)
     assert first.returncode == 130, output
-    assert ray_processes() == engine_processes() == []
+    assert orphans() == []
     interrupted = json.loads((folder / "report.json").read_text())
     assert interrupted["status"] == "interrupted"
     assert 0 < interrupted["accepted"] < 33
@@ -69,7 +64,7 @@ def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly
     output, _ = second.communicate(timeout=500)
     assert second.returncode == 0, output
     assert "Traceback" not in output
-    assert ray_processes() == engine_processes() == []
+    assert orphans() == []
 
     rows = load_dataset(
         "parquet", data_files=f"{folder}/accepted/*.parquet", cache_dir=str(tmp_path / "cache")

@@ -1,0 +1,1 @@
+"""The shipped topic specs, one YAML file per topic; the folder is data, not code."""
