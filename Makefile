@@ -3,10 +3,10 @@
 # Both create the environment on first use. On a machine with a GPU: make demo GPU=1
 
 PYTHON ?= python3
-VENV ?= .venv
 GPU ?=
+VENV ?= .venv$(if $(GPU),-gpu)
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready$(if $(GPU),-gpu)
+READY := $(VENV)/.ready
 
 .PHONY: install demo test clean
 

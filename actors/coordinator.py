@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 
-from synth.config import RunConfig
 from synth.errors import UserError
+from synth.outbox import CommitBatch
 from synth.protocol import AnswerBatch, QuestionBatch, Reply
 from synth.report import Snapshot, Status
-from synth.runs import Session, make_plan
+from synth.runs import Plan, Session
 
 _TICK_S = 0.1
 _REPORT_S = 5.0  # between refreshes of report.json
+_RETRY_S = 2.0  # between attempts to write what could not be written
+
+# Calls that an actor takes at once: `commit` waits inside for the disk, one call per
+# micro-batch of every replica, and must not keep leases and reservations out.
+MAX_CONCURRENCY = 100_000
 
 
 class CoordinatorActor:
     """Owns coverage, index and store of one run; made an actor at launch. Call `open` first."""
 
-    def __init__(self, config: RunConfig, base: str, accept_changes: bool):
-        self._config = config
-        self._base = Path(base)
+    def __init__(self, plan: Plan, accept_changes: bool):
+        self._plan = plan
         self._accept_changes = accept_changes
         self._session: Session | None = None
         self._committing: asyncio.Task[None] | None = None
-        self._durable = asyncio.Event()
+        self._durable: asyncio.Future[None] | None = None
         self._closed = False
 
     async def open(self) -> UserError | None:
         """Take the run folder and rebuild from it; returns the user's mistake, if there is one."""
         try:
-            plan = make_plan(self._config, self._base)
-            self._session = Session(plan, self._accept_changes)
+            self._session = Session(self._plan, self._accept_changes)
         except UserError as error:
             return error
+        self._durable = asyncio.get_running_loop().create_future()
         self._committing = asyncio.create_task(self._commit_loop(self._session))
         return None
 
@@ -55,24 +58,23 @@ class CoordinatorActor:
         return self._run.coordinator.reserve(replica, batch)
 
     async def commit(self, replica: str, batch: AnswerBatch) -> Reply:
-        """Answers once the batch is durable."""
-        reply = self._run.coordinator.commit(replica, batch)
-        if self._run.coordinator.waiting:
-            await self._durable.wait()
-        return reply
+        """Answers once the batch is durable; raises when the store has given up."""
+        coordinator = self._run.coordinator
+        coordinator.commit(replica, batch)
+        if coordinator.waiting and self._durable is not None:
+            await asyncio.shield(self._durable)
+        return coordinator.lease(replica, 0)
 
-    async def replica_lost(self, replica: str) -> int:
+    async def replica_lost(self, replica: str) -> None:
         """Take back what a dead replica held."""
-        return self._run.coordinator.replica_lost(replica)
+        self._run.coordinator.replica_lost(replica)
 
     async def stop(self, status: Status, reason: str) -> None:
         """Lease nothing more."""
         self._run.coordinator.stop(status, reason)
 
     async def snapshot(self) -> Snapshot:
-        """Where the run stands. Raises what broke the commit loop, if anything did."""
-        if self._committing and self._committing.done() and not self._closed:
-            self._committing.result()
+        """Where the run stands."""
         return self._run.coordinator.snapshot(self._run.generate_s)
 
     async def close(self) -> Snapshot:
@@ -86,14 +88,15 @@ class CoordinatorActor:
 
     async def _commit_loop(self, run: Session) -> None:
         """Write a segment when enough waits or enough time has passed; refresh the report."""
-        store = self._config.store
+        store = self._plan.config.store
         last_commit = last_report = time.monotonic()
         while True:
             now = time.monotonic()
             waiting = run.coordinator.waiting
             due = now - last_commit >= store.commit_seconds or waiting >= store.commit_records
             if waiting and (due or self._closed):
-                await self._commit(run)
+                if not await self._commit(run):
+                    return
                 last_commit = time.monotonic()
             elif not waiting:
                 last_commit = now
@@ -102,19 +105,53 @@ class CoordinatorActor:
             if now - last_report >= _REPORT_S:
                 run.coordinator.expire()
                 self._check_wall_time(run)
-                await asyncio.to_thread(run.save)
+                await self._refresh(run)
                 last_report = now
             await asyncio.sleep(_TICK_S)
 
-    async def _commit(self, run: Session) -> None:
+    async def _commit(self, run: Session) -> bool:
+        """Make everything that waits durable; False when the store cannot be written to."""
         batch = run.coordinator.take_batch()
-        durable, self._durable = self._durable, asyncio.Event()
-        await asyncio.to_thread(batch.write, run.accepted, run.rejected)
+        loop = asyncio.get_running_loop()
+        durable, self._durable = self._durable, loop.create_future()
+        error = await self._write(run, batch)
+        if error is not None:
+            run.coordinator.stop(Status.FAILED, f"the store cannot be written to ({error})")
+            for future in (durable, self._durable):
+                if future:
+                    future.set_exception(error)
+                    future.exception()  # seen here, whether or not a replica waits for it
+            return False
         run.coordinator.settle(batch)
         run.committed(len(batch.accepted))
-        durable.set()
+        if durable:
+            durable.set_result(None)
+        return True
+
+    async def _write(self, run: Session, batch: CommitBatch) -> Exception | None:
+        """Write a batch, trying again for a while; meanwhile no commit is acknowledged."""
+        deadline = time.monotonic() + self._plan.config.store.retry
+        while True:
+            try:
+                await asyncio.to_thread(batch.write, run.accepted, run.rejected)
+            except UserError as error:  # something else wrote into our folder
+                return error
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    return error
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return None
+
+    async def _refresh(self, run: Session) -> None:
+        """Refresh the figures; a full disk shows at the next commit, not here."""
+        try:
+            await asyncio.to_thread(run.write_state, run.state())
+        except OSError:
+            return
 
     def _check_wall_time(self, run: Session) -> None:
-        limit = self._config.budget.wall_time
+        limit = self._plan.config.budget.wall_time
         if limit is not None and run.timing().wall_s >= limit:
-            run.coordinator.stop(Status.BUDGET, f"the wall time of {limit:g} s is spent")
+            reason = f"the wall time of {limit:g} s is spent; raise budget.wall_time to go on"
+            run.coordinator.stop(Status.BUDGET, reason)

@@ -12,11 +12,12 @@ from synth.config import RunConfig
 from synth.errors import ModelError
 from synth.gates import Stage
 from synth.models import BUILTIN, resolve_model
-from synth.prompts import Message
+from synth.prompts import Message, longest_messages
 from synth.protocol import Tokens
 from synth.records import bounds, output_schema
 
 ABORTED = "abort"
+_SYSTEM_CHAT = ({"role": "system", "content": "a"}, {"role": "user", "content": "b"})
 _CPU_BLOCK = 32  # tokens; a CPU's default of 128 leaves most of a prompt's prefix uncached
 
 
@@ -140,12 +141,39 @@ class VllmEngine:
                 "model", f"vLLM cannot load {config.model.name!r} ({error})", "See its log"
             ) from error
         self._tokenizer = self._engine.get_tokenizer()
-        self._fold_system = not _takes_system(self._tokenizer)
+        self._fold_system = not self._renders(_SYSTEM_CHAT)
+        if self._fold_system and not self._renders(_SYSTEM_CHAT[1:]):
+            raise ModelError(
+                "model.name",
+                f"{config.model.name!r} has no usable chat template",
+                "Name a model that was tuned for chat",
+            )
+        self._check_lengths()
         self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
         self._constraint = {
             stage: StructuredOutputsParams(json=output_schema(config.record, stage))
             for stage in Stage
         }
+
+    def _renders(self, chat: Sequence[Message]) -> bool:
+        try:
+            self._tokenizer.apply_chat_template(list(chat), tokenize=False)
+        except Exception:  # a template may raise whatever it likes
+            return False
+        return True
+
+    def _check_lengths(self) -> None:
+        """A prompt, and a text as long as it may be, must fit the model together."""
+        for stage in Stage:
+            prompt = len(self._tokenise(longest_messages(self._config.record, stage)))
+            needed = prompt + bounds(self._config.record, stage).max_tokens
+            if needed > self._config.model.max_model_len:
+                raise ModelError(
+                    "model.max_model_len",
+                    f"is {self._config.model.max_model_len}, but the prompt of a {stage} and the "
+                    f"longest one allowed take {needed} tokens",
+                    f"Give at least {needed}, or lower record.max_{stage}_words",
+                )
 
     async def generate(
         self,
@@ -200,13 +228,3 @@ class VllmEngine:
         """Stop the engine core and wait for it."""
         self._engine.shutdown()
         self._tokenising.shutdown(wait=False)
-
-
-def _takes_system(tokenizer: Any) -> bool:
-    """Whether a model's chat template knows a system message; some refuse it."""
-    chat = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
-    try:
-        tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    except Exception:
-        return False
-    return True

@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from synth import store
-from synth.errors import ConfigError, ModelError, UserError
+from synth.errors import ConfigError, EngineFailure, ModelError, UserError
 from synth.models import resolve_embedder, resolve_model
 from synth.report import Snapshot, Status
 from synth.runs import Plan, check_resumable
@@ -34,12 +33,10 @@ class Options:
     """How to start, as given on the command line.
 
     Attributes:
-        base: folder that relative spec paths are looked up in first.
         address: of a Ray cluster; None starts Ray on this machine.
         accept_changes: resume although the config differs.
     """
 
-    base: Path
     address: str | None = None
     accept_changes: bool = False
 
@@ -74,7 +71,7 @@ def preflight(plan: Plan, options: Options) -> None:
     """
     import importlib.util
 
-    if importlib.util.find_spec("vllm") is None:
+    if options.address is None and importlib.util.find_spec("vllm") is None:
         raise ModelError(
             "engine",
             "vLLM is not installed",
@@ -155,7 +152,7 @@ def _ray(address: str | None, say: Say) -> Iterator[None]:
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
         if not address:
-            raise
+            raise EngineFailure(f"Ray did not start here ({error})") from error
         raise ConfigError(
             "--address",
             f"no Ray cluster answers at {address!r} ({str(error).splitlines()[0]})",
@@ -176,17 +173,18 @@ def _supervise(
     engine_factory: Callable[..., Any] | None,
 ) -> Snapshot:
     import ray
+    from ray.exceptions import RayError
 
-    from actors.coordinator import CoordinatorActor
+    from actors.coordinator import MAX_CONCURRENCY, CoordinatorActor
     from actors.placement import Place, place_replicas, ray_nodes
     from actors.replica import ReplicaActor
-    from actors.supervisor import Supervisor
+    from actors.supervisor import Supervisor, cause_of
 
     places = place_replicas(plan.config.engine, ray_nodes())
     coordinator = (
         ray.remote(CoordinatorActor)
-        .options(num_cpus=0)
-        .remote(plan.config, str(options.base), options.accept_changes)
+        .options(num_cpus=0, max_concurrency=MAX_CONCURRENCY, scheduling_strategy=_on_this_node())
+        .remote(plan, options.accept_changes)
     )
     opening = coordinator.open.remote()
     extra = (engine_factory,) if engine_factory else ()
@@ -208,8 +206,21 @@ def _supervise(
             raise mistake
         _watch(supervisor, coordinator, show, say, interrupts)
         return _close(coordinator)
+    except RayError as error:
+        raise EngineFailure(
+            f"the coordinator ended ({cause_of(error)}); what was committed is in "
+            f"{plan.files.root}, and the same command goes on from there"
+        ) from error
     finally:
         supervisor.close(_CLOSE_S)
+
+
+def _on_this_node() -> Any:
+    """Beside the driver: the run folder's path means the same there as it did when checked."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _watch(supervisor: Any, coordinator: Any, show: Show, say: Say, interrupts: Interrupts) -> None:
@@ -221,10 +232,10 @@ def _watch(supervisor: Any, coordinator: Any, show: Show, say: Say, interrupts: 
     while not supervisor.finished:
         snapshot = ray.get(coordinator.snapshot.remote())
         show(snapshot)
-        if snapshot.finished and not supervisor.any_up:
-            supervisor.drain()  # a resumed run that has nothing left to do
+        if snapshot.finished:
+            supervisor.drop_unstarted()
         supervisor.poll(_POLL_S)
-        if supervisor.any_up and not announced:
+        if supervisor.was_up and not announced:
             announced = True
             say("the first replica is up; generating")
         if interrupts.asked and not snapshot.stopping:

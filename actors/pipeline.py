@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,7 +39,12 @@ from synth.specs import Specs
 _ENGINE_SURPLUS = 1.1  # requests in flight per sequence the engine decodes: it never waits
 _OPEN_SLOTS = 3.0  # slots held per sequence, from the lease to the durable commit
 _GATHER_S = 0.02  # texts that finish within this time are handled together
+_PULSE_S = 15.0  # between two signs of life, at most
 _SEED_STEP = 7919  # between the seeds of a slot's answers
+
+
+class EngineStalledError(RuntimeError):
+    """The engine has work and ends none of it."""
 
 
 class CoordinatorPort(Protocol):
@@ -89,6 +94,7 @@ class Pipeline:
         self._changed = asyncio.Event()
         self._arrived = asyncio.Event()
         self._leasing = False
+        self._last_progress = 0.0
         self._lease_not_before = 0.0
         self._no_more_leases = False
         self._draining = False
@@ -100,17 +106,17 @@ class Pipeline:
             Exception: whatever the engine or the coordinator raised; open slots stay with the
                 coordinator, which takes them back.
         """
-        collector = asyncio.create_task(self._collect())
-        collector.add_done_callback(lambda _: self._changed.set())
+        keepers = [asyncio.create_task(self._collect()), asyncio.create_task(self._keep_watch())]
+        for keeper in keepers:
+            keeper.add_done_callback(lambda _: self._changed.set())
         try:
             while not (self._no_more_leases and not self._open):
                 self._top_up()
                 self._ask_for_lease()
                 await self._wait_for_change()
-                self._raise_failures(collector)
+                self._raise_failures(keepers)
         finally:
-            collector.cancel()
-            for task in list(self._tasks):
+            for task in (*keepers, *self._tasks):
                 task.cancel()
             self._thread.shutdown(wait=False)
 
@@ -144,6 +150,8 @@ class Pipeline:
             self._to_answer.clear()
 
     def _start(self, work: Work) -> None:
+        if not self._writing:
+            self._last_progress = asyncio.get_running_loop().time()
         self._writing[work.request_id] = work
         self._spawn(self._write(work))
 
@@ -159,6 +167,7 @@ class Pipeline:
             )
         finally:
             del self._writing[work.request_id]
+            self._last_progress = asyncio.get_running_loop().time()
         self._written.append(Written(work, messages, generation))
         self._arrived.set()
         self._changed.set()
@@ -191,7 +200,8 @@ class Pipeline:
 
     def _note(self, reply: Reply) -> None:
         """Abort the questions of topics that have filled up."""
-        newly, self._closed = reply.closed - self._closed, reply.closed
+        newly = reply.closed - self._closed
+        self._closed |= newly  # a topic that is full stays full; replies may overtake each other
         useless = [
             work.request_id
             for work in self._writing.values()
@@ -289,8 +299,8 @@ class Pipeline:
 
     # -- tasks ---------------------------------------------------------------------
 
-    def _spawn(self, coroutine: object) -> None:
-        task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._changed.set())
 
@@ -298,10 +308,22 @@ class Pipeline:
         await self._changed.wait()
         self._changed.clear()
 
-    def _raise_failures(self, collector: asyncio.Task[None]) -> None:
+    def _raise_failures(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         done = {task for task in self._tasks if task.done()}
         self._tasks -= done
-        for task in done:
+        for task in (*done, *(keeper for keeper in keepers if keeper.done())):
             task.result()
-        if collector.done():
-            collector.result()
+
+    async def _keep_watch(self) -> None:
+        """Tell the coordinator that this replica lives, and notice an engine that hangs."""
+        pulse = min(self._config.lease.timeout / 4, _PULSE_S)
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(pulse)
+            idle_s = loop.time() - self._last_progress
+            limit = self._config.engine.stall_timeout
+            if self._writing and idle_s > limit:
+                raise EngineStalledError(
+                    f"the engine ended no text for {idle_s:.0f} s (engine.stall_timeout: {limit:g})"
+                )
+            self._note(await self._port.lease(0))

@@ -99,10 +99,6 @@ class ReplicaActor:
         if self._pipeline is not None:
             await self._pipeline.drain()
 
-    async def pid(self) -> int:
-        """Process id, for tests that kill it."""
-        return os.getpid()
-
     async def close(self) -> None:
         """Stop the engine."""
         if self._engine is not None:

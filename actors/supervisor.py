@@ -41,7 +41,13 @@ class Watched:
     pending: Any = None
     since: float = 0.0
     deaths: int = 0
+    born: int = 0
     causes: list[str] = field(default_factory=list)
+
+    @property
+    def incarnation(self) -> str:
+        """Its name towards the coordinator: what a dead one held is not its successor's."""
+        return f"{self.name}.{self.born}" if self.born else self.name
 
 
 MakeReplica = Callable[[str, Place], Any]
@@ -73,6 +79,8 @@ class Supervisor:
         self._start_timeout = start_timeout
         self._max_restarts = max_restarts
         self._clock = clock
+        self._draining = False
+        self._was_up = False
         self.replicas = [Watched(f"replica-{i}", place) for i, place in enumerate(places)]
         for replica in self.replicas:
             self._start(replica)
@@ -103,8 +111,9 @@ class Supervisor:
         return all(r.state in (State.DONE, State.RETIRED) for r in self.replicas)
 
     @property
-    def any_up(self) -> bool:
-        return any(r.state in (State.WORKING, State.DONE) for r in self.replicas)
+    def was_up(self) -> bool:
+        """Whether any replica ever came up."""
+        return self._was_up
 
     @property
     def failure(self) -> str | None:
@@ -116,10 +125,16 @@ class Supervisor:
 
     def drain(self) -> None:
         """Ask every working replica to end early; those not yet up are dropped."""
+        self.drop_unstarted()
         for replica in self.replicas:
             if replica.state is State.WORKING:
                 replica.handle.drain.remote()
-            elif replica.state in (State.STARTING, State.WAITING):
+
+    def drop_unstarted(self) -> None:
+        """There is no more work to come: whoever is not up need not come up, now or later."""
+        self._draining = True
+        for replica in self.replicas:
+            if replica.state in (State.STARTING, State.WAITING):
                 self._kill(replica)
                 replica.state = State.DONE
 
@@ -134,7 +149,7 @@ class Supervisor:
             self._kill(replica)
 
     def _start(self, replica: Watched) -> None:
-        replica.handle = self._make(replica.name, replica.place)
+        replica.handle = self._make(replica.incarnation, replica.place)
         replica.pending = replica.handle.start.remote()
         replica.state, replica.since = State.STARTING, self._clock()
 
@@ -142,11 +157,14 @@ class Supervisor:
         try:
             answer = ray.get(replica.pending)
         except RayError as error:
-            self._died(replica, _cause(error))
+            self._died(replica, cause_of(error))
             return
         if isinstance(answer, UserError):
-            raise answer
-        if replica.state is State.STARTING:
+            if not self._was_up:
+                raise answer
+            self._died(replica, str(answer))
+        elif replica.state is State.STARTING:
+            self._was_up = True
             self._coordinator.engine_is_up.remote()
             replica.pending = replica.handle.run.remote()
             replica.state, replica.since = State.WORKING, self._clock()
@@ -158,10 +176,13 @@ class Supervisor:
         if replica.state is State.WORKING and now - replica.since > _STEADY_S:
             replica.deaths = 0
         self._kill(replica)
-        self._coordinator.replica_lost.remote(replica.name)
+        self._coordinator.replica_lost.remote(replica.incarnation)
         replica.deaths += 1
+        replica.born += 1
         replica.causes.append(cause)
-        if replica.deaths > self._max_restarts:
+        if self._draining:
+            replica.state = State.DONE
+        elif replica.deaths > self._max_restarts:
             replica.state = State.RETIRED
         else:
             backoff = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** (replica.deaths - 1))
@@ -175,7 +196,7 @@ class Supervisor:
             replica.handle = None
 
 
-def _cause(error: RayError) -> str:
+def cause_of(error: RayError) -> str:
     """The line of a remote error that says what happened."""
     cause = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]

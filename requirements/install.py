@@ -33,8 +33,12 @@ def pip(python: Path, *arguments: str) -> int:
 def install_cpu(python: Path) -> int:
     """Exactly the locked wheels; their own requirements are not consulted."""
     torch = next(line for line in LOCK.read_text().split() if line.startswith("torch=="))
-    if pip(python, "install", "--quiet", "--no-deps", torch):
-        print(NO_CPU_TORCH.format(torch=torch), file=sys.stderr)
+    command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", torch]
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
+    if found.returncode:
+        print(found.stderr, file=sys.stderr)
+        if "No matching distribution" in found.stderr:
+            print(NO_CPU_TORCH.format(torch=torch), file=sys.stderr)
         return 2
     return pip(
         python, "install", "--quiet", "--no-deps", "--only-binary=:all:", "-r", str(LOCK)

@@ -21,8 +21,7 @@ from synth.protocol import Slot
 from synth.rates import Rate
 from synth.specs import Specs
 
-_AVOIDED = 3  # openings of near-duplicates that an escalated prompt names
-_OPENING_WORDS = 14
+_AVOIDED = 3  # openings of questions, too close ones, that an escalated prompt names
 _DUPLICATE_LEVELS = (0.15, 0.35, 0.6)  # duplicate share from which a prompt escalates a level
 _WARMTH_PER_LEVEL = 0.1
 _CAUTION = 0.5  # standard deviations; a second wave is cheaper than questions nobody needs
@@ -51,23 +50,6 @@ class TopicState:
         return self.target - self.committed - self.reserved
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """What a slot asks for, before it has an id."""
-
-    topic: str
-    situation: str
-    facets: Mapping[str, str]
-    seed: int
-    warmth: float
-    avoid: tuple[str, ...]
-
-    def as_slot(self, slot_id: str) -> Slot:
-        return Slot(
-            slot_id, self.topic, self.situation, self.facets, self.seed, self.warmth, self.avoid
-        )
-
-
 class Balancer:
     """Issues slots so that every topic ends exactly on its target.
 
@@ -76,7 +58,8 @@ class Balancer:
         targets: topic id -> records wanted.
         attempts_per_record: questions a topic may cost per record of its target.
         facets_per_slot: facets that a slot fixes beside the situation.
-        seed: of everything random here.
+        seed: of everything random here; another one at each start of a run, or a resumed run
+            would ask the same prompts again.
     """
 
     def __init__(
@@ -85,7 +68,7 @@ class Balancer:
         targets: Mapping[str, int],
         attempts_per_record: int,
         facets_per_slot: int,
-        seed: int,
+        seed: str,
     ):
         self._specs = specs
         self._attempts_per_record = attempts_per_record
@@ -100,7 +83,7 @@ class Balancer:
 
     # -- issuing -------------------------------------------------------------------
 
-    def draw(self) -> Draw | None:
+    def draw(self, slot_id: str) -> Slot | None:
         """The next slot, counted as asked; None when nothing more may be in flight now."""
         topic = self._neediest()
         if topic is None:
@@ -111,7 +94,8 @@ class Balancer:
         situation = self._least_covered(state, "situation", self._specs.topics[topic].situations)
         state.asked += 1
         state.attempts += 1
-        draw = Draw(
+        slot = Slot(
+            id=slot_id,
             topic=topic,
             situation=situation,
             facets=facets,
@@ -120,7 +104,7 @@ class Balancer:
             avoid=tuple(state.near_duplicates) if level else (),
         )
         self._cover(state, situation, facets, 1)
-        return draw
+        return slot
 
     def _neediest(self) -> str | None:
         best, lowest = None, 1.0
@@ -182,31 +166,35 @@ class Balancer:
 
     # -- verdicts ------------------------------------------------------------------
 
-    def reserved(self, draw: Slot | Draw, topic: str) -> None:
+    def reserved(self, slot: Slot, topic: str) -> None:
         """A question was accepted and filed under `topic`, perhaps not the one asked for."""
-        asked = self.topics[draw.topic]
-        asked.asked -= 1
-        self._learn_question(asked, topic == draw.topic, duplicate=False)
-        if topic != draw.topic:
-            self._cover(asked, draw.situation, draw.facets, -1)
-            self._cover(self.topics[topic], draw.situation, draw.facets, 1)
         self.topics[topic].reserved += 1
+        asked = self.topics[slot.topic]
+        asked.asked -= 1
+        self._learn_question(asked, topic == slot.topic, duplicate=False)
+        if topic != slot.topic:
+            self._cover(asked, slot.situation, slot.facets, -1)
+            self._cover(self.topics[topic], slot.situation, slot.facets, 1)
 
-    def refused(self, draw: Slot | Draw, duplicate_of: str | None = None) -> None:
-        """A question was refused on its merits; `duplicate_of` is the text that was too close."""
-        state = self.topics[draw.topic]
+    def refused(self, slot: Slot, duplicate_of: str | None = None) -> None:
+        """A question was refused on its merits.
+
+        Args:
+            duplicate_of: opening of the question that it was too close to, if that is why.
+        """
+        state = self.topics[slot.topic]
         state.asked -= 1
-        self._cover(state, draw.situation, draw.facets, -1)
+        self._cover(state, slot.situation, slot.facets, -1)
         self._learn_question(state, False, duplicate=duplicate_of is not None)
         if duplicate_of is not None:
-            state.near_duplicates.append(" ".join(duplicate_of.split()[:_OPENING_WORDS]))
+            state.near_duplicates.append(duplicate_of)
 
-    def dropped(self, draw: Slot | Draw, *, attempt: bool) -> None:
+    def dropped(self, slot: Slot, *, attempt: bool) -> None:
         """A slot ended without a judgement; `attempt`: it still counts against the budget."""
-        state = self.topics[draw.topic]
+        state = self.topics[slot.topic]
         state.asked -= 1
         state.attempts -= not attempt
-        self._cover(state, draw.situation, draw.facets, -1)
+        self._cover(state, slot.situation, slot.facets, -1)
 
     def committed(self, topic: str) -> None:
         """A reserved record is durable."""
@@ -215,11 +203,11 @@ class Balancer:
         state.committed += 1
         state.answer_rate.observe(True)
 
-    def released(self, draw: Slot | Draw, topic: str, *, judged: bool = True) -> None:
+    def released(self, slot: Slot, topic: str, *, judged: bool = True) -> None:
         """A reservation is given back; `judged`: because no answer was good enough."""
         state = self.topics[topic]
         state.reserved -= 1
-        self._cover(state, draw.situation, draw.facets, -1)
+        self._cover(state, slot.situation, slot.facets, -1)
         if judged:
             state.answer_rate.observe(False)
 

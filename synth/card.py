@@ -7,7 +7,7 @@ from typing import Any
 from outlines import Template
 
 from synth.config import RunConfig
-from synth.models import BUILTIN, BUILTIN_MODEL, describe
+from synth.models import BUILTIN, BUILTIN_EMBEDDER, BUILTIN_MODEL, describe
 from synth.specs import Specs
 
 _CARD = Template.from_string(
@@ -78,6 +78,6 @@ def dataset_card(config: RunConfig, specs: Specs, report: dict[str, Any]) -> str
             reason=report["reason"],
             threshold=report["dedup"]["threshold"],
             highest="none yet" if highest is None else f"{highest:.3f}",
-            embedder=describe(config.embedder.name, "all-MiniLM-L6-v2"),
+            embedder=describe(config.embedder.name, BUILTIN_EMBEDDER),
         )
     )

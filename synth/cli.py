@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -15,6 +15,10 @@ from rich.table import Table
 
 from synth import __version__
 from synth.errors import EngineFailure, UserError
+
+if TYPE_CHECKING:
+    from synth.config import RunConfig
+    from synth.report import Status
 
 EXIT_DONE, EXIT_FAILED, EXIT_USER, EXIT_UNMET, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -64,8 +68,28 @@ def _overrides(
     if total is not None:
         found.append(f"targets.total={total}")
     if folder is not None:
-        found.append(f"out={json.dumps(str(folder))}")
+        found.append(f"out={json.dumps(str(folder), ensure_ascii=False)}")
     return found
+
+
+def _load(config: Path | None, overrides: list[str]) -> tuple[RunConfig, Path]:
+    """The run config, and the folder that its relative spec paths start from."""
+    from synth.config import load_config
+
+    return load_config(config, overrides), config.parent if config else Path()
+
+
+def _exit_code(status: Status) -> int:
+    codes = {"complete": EXIT_DONE, "interrupted": EXIT_INTERRUPTED, "failed": EXIT_FAILED}
+    return codes.get(status, EXIT_UNMET)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    from synth.display import closing_lines, closing_table
+
+    out.print(closing_table(report))
+    for line in closing_lines(report):
+        out.print(line, markup=False, highlight=False)
 
 
 @app.command()
@@ -85,32 +109,20 @@ def run(
 ) -> None:
     """Run, or resume, until every topic holds its target."""
     from actors.launch import Options, execute
-    from synth.config import load_config
-    from synth.display import closing_lines, closing_table, run_display
-    from synth.report import Status
+    from synth.display import run_display
     from synth.runs import make_plan
     from synth.store import read_report
 
-    base = config.parent if config else Path()
-    plan = make_plan(load_config(config, _overrides(options, total, folder)), base)
-    launch_options = Options(base.resolve(), address, accept_changes)
-    console = err if as_json else out
-    with run_display(console) as display:
-        snapshot = execute(plan, launch_options, display.show, display.say)
-    report = read_report(plan.files) or {}
+    plan = make_plan(*_load(config, _overrides(options, total, folder)))
+    with run_display(err if as_json else out) as display:
+        snapshot = execute(plan, Options(address, accept_changes), display.show, display.say)
+    report = read_report(plan.files)
     if as_json:
         print(json.dumps(report))
     else:
-        out.print(closing_table(report))
-        for line in closing_lines(report):
-            out.print(line, markup=False, highlight=False)
+        _print_report(report)
         out.print(f"{plan.files.root}: {snapshot.reason}", markup=False, highlight=False)
-    code = {
-        Status.COMPLETE: EXIT_DONE,
-        Status.INTERRUPTED: EXIT_INTERRUPTED,
-        Status.FAILED: EXIT_FAILED,
-    }.get(snapshot.status, EXIT_UNMET)
-    raise typer.Exit(code)
+    raise typer.Exit(_exit_code(snapshot.status))
 
 
 @app.command()
@@ -123,15 +135,12 @@ def preview(
     as_json: JsonOption = False,
 ) -> None:
     """Show the prompts and a few records; stores nothing."""
-    from synth.config import load_config
     from synth.preview import preview_records
 
-    base = config.parent if config else Path()
-    shown = preview_records(load_config(config, _overrides(options)), base, topic, count, err)
+    status, shown = preview_records(*_load(config, _overrides(options)), topic, count, err)
     if as_json:
         print(json.dumps(shown))
-        return
-    for item in shown:
+    for item in [] if as_json else shown:
         out.rule(f"{item['topic']}: {item['id']}")
         for message in item["prompt"]:
             out.print(f"{message['role']}: ", style="bold", end="")
@@ -140,17 +149,22 @@ def preview(
         out.print(item["question"], markup=False, highlight=False)
         out.print("\nanswer: ", style="bold", end="")
         out.print(item["answer"], markup=False, highlight=False)
+    raise typer.Exit(_exit_code(status))
 
 
 @app.command()
 @user_errors
-def validate(config: ConfigOption = None, options: SetOption = None) -> None:
+def validate(
+    config: ConfigOption = None, options: SetOption = None, as_json: JsonOption = False
+) -> None:
     """Check config and topic specs, without an engine."""
-    from synth.config import load_config
     from synth.runs import make_plan
 
-    base = config.parent if config else Path()
-    plan = make_plan(load_config(config, _overrides(options)), base)
+    plan = make_plan(*_load(config, _overrides(options)))
+    if as_json:
+        resolved = plan.config.model_dump(mode="json")
+        print(json.dumps({"valid": True, "config": resolved, "targets": plan.targets}))
+        return
     filled = sum(target > 0 for target in plan.targets.values())
     out.print(
         f"valid: {sum(plan.targets.values())} records over {filled} of {len(plan.targets)} "
@@ -169,11 +183,10 @@ def topics(
     as_json: JsonOption = False,
 ) -> None:
     """List the topics with weights and targets, or show one in full."""
-    from synth.config import ConfigError, did_you_mean, load_config
+    from synth.config import ConfigError, did_you_mean
     from synth.runs import make_plan
 
-    base = config.parent if config else Path()
-    plan = make_plan(load_config(config, _overrides(options)), base)
+    plan = make_plan(*_load(config, _overrides(options)))
     specs = plan.specs.topics
     if topic is not None:
         if topic not in specs:
@@ -221,14 +234,11 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Coverage, rates and time left of a run, live or ended."""
-    from synth.display import closing_lines, closing_table, duration
-    from synth.errors import StoreError
+    from synth.display import duration
     from synth.store import in_use_by, read_report, run_files
 
     files = run_files(str(folder))
     report = read_report(files)
-    if report is None:
-        raise StoreError(str(folder), "holds no report.json", "Give the folder of a run")
     holder = in_use_by(files)
     left = None
     if holder and report["rates"]["accepted_per_s"]:
@@ -238,9 +248,7 @@ def status(
     if as_json:
         print(json.dumps(report | {"live": holder is not None, "seconds_left": left}))
         return
-    out.print(closing_table(report))
-    for line in closing_lines(report):
-        out.print(line, markup=False, highlight=False)
+    _print_report(report)
     if holder:
         out.print(f"running: {holder}", markup=False, highlight=False)
         if left is not None:
@@ -255,11 +263,9 @@ def doctor(
     config: ConfigOption = None, options: SetOption = None, as_json: JsonOption = False
 ) -> None:
     """Tell what engine, devices, memory and models are here, and what would be wrong."""
-    from synth.config import load_config
     from synth.doctor import examine
 
-    base = config.parent if config else Path()
-    findings = examine(load_config(config, _overrides(options)), base)
+    findings = examine(*_load(config, _overrides(options)))
     if as_json:
         print(json.dumps([finding.as_dict() for finding in findings]))
     else:

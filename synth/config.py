@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from synth.errors import ConfigError
+from synth.errors import ConfigError, UserError
 from synth.gates import DEFAULT_GATES, GATES
 from synth.models import BUILTIN
 
@@ -57,6 +57,9 @@ class Targets(Section):
     def _explicit_names_topics(self) -> Targets:
         if self.policy == "explicit" and not self.topics:
             raise ValueError("policy 'explicit' asks for targets.topics, such as {anxiety: 10}")
+        named = sum(self.topics.values())
+        if self.policy == "explicit" and "total" in self.model_fields_set and self.total != named:
+            raise ValueError(f"total is {self.total}, but the explicit topics sum to {named}")
         return self
 
 
@@ -87,6 +90,9 @@ class EngineConfig(Section):
     cpu_kv_cache_gib: int = Field(2, ge=1, description="key-value cache of a replica on a CPU")
     enforce_eager: bool = Field(False, description="no CUDA graphs; a CPU is always eager")
     start_timeout: Duration = Field(1800.0, description="until a replica must be up")
+    stall_timeout: Duration = Field(
+        900.0, description="an engine with work that ends no text for so long is restarted"
+    )
     max_restarts: int = Field(3, ge=0, description="deaths in a row after which it is retired")
 
 
@@ -158,6 +164,7 @@ class StoreConfig(Section):
 
     commit_seconds: float = Field(2.0, gt=0)
     commit_records: int = Field(512, ge=1)
+    retry: Duration = Field(60.0, description="how long a failing write is tried again")
 
 
 class RunConfig(Section):
@@ -267,6 +274,10 @@ class _StrictLoader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool | None):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is not a plain word; quote it", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is given twice", key_node.start_mark
@@ -275,7 +286,7 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path, error_type: type[ConfigError] | type[Any]) -> dict[str, Any]:
+def read_yaml(path: Path, error_type: type[UserError]) -> dict[str, Any]:
     """Read a YAML mapping; every way this can fail becomes one message of `error_type`."""
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)

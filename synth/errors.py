@@ -37,4 +37,4 @@ class StoreError(UserError):
 
 
 class EngineFailure(RuntimeError):
-    """No replica is left to generate; what was committed stays. Exit code 1."""
+    """A run that could not start, or lost its coordinator; what was committed stays. Exit 1."""

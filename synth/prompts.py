@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from outlines import Template
 
+from synth.config import RecordConfig
 from synth.gates import Stage
 from synth.protocol import Slot
 from synth.records import KEYS
@@ -127,6 +128,8 @@ def _examples(stage: Stage) -> list[Message]:
     return messages
 
 
+_VARIED_QUESTION_WORDS = 250  # description, situation, all facets and three openings to avoid
+
 _EXAMPLES = {stage: _examples(stage) for stage in Stage}
 
 
@@ -158,6 +161,25 @@ def answer_messages(spec: TopicSpec, question: str) -> list[Message]:
     ]
 
 
+def longest_messages(record: RecordConfig, stage: Stage) -> list[Message]:
+    """A chat about as long as any that this stage will send, for checking token limits."""
+    if stage is Stage.ANSWER:
+        system = _ANSWER_SYSTEM + _CRISIS_POLICY
+        varied = "somewhere " * record.max_question_words
+    else:
+        system, varied = _QUESTION_SYSTEM, "somewhere " * _VARIED_QUESTION_WORDS
+    return [
+        {"role": "system", "content": system},
+        *_EXAMPLES[stage],
+        {"role": "user", "content": varied},
+    ]
+
+
 def own_words(messages: Sequence[Message], question: str = "") -> str:
-    """The text of a chat that a candidate must not copy: all of it but `question`."""
-    return "\n".join(m["content"] for m in messages if m["content"] != question)
+    """The text of a chat that a candidate must not copy.
+
+    All of it but `question`, and but the crisis policy: an answer that names the help line in
+    the policy's own words is as it should be.
+    """
+    texts = (m["content"] for m in messages if m["content"] != question)
+    return "\n".join(texts).replace(_CRISIS_POLICY, "")

@@ -1,6 +1,6 @@
 """What replicas and the coordinator say to each other: leases, candidates and verdicts.
 
-Everything travels in micro-batches; nothing here is sent one by one.
+Everything travels in micro-batches.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Reply:
     """What every call to the coordinator answers.
 
     Attributes:
-        verdicts: one per candidate, in order.
+        verdicts: one per question of a `reserve`, in order; empty otherwise.
         closed: topics that hold their target; what is being written for them can be aborted.
         lease: slots to work on, when some were asked for and are to be had.
         finished: no lease will ever come again.

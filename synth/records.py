@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from outlines.types import JsonSchema
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from synth.config import RecordConfig
@@ -95,6 +94,8 @@ def output_type(config: RecordConfig, stage: Stage) -> type[BaseModel]:
 
 def output_schema(config: RecordConfig, stage: Stage) -> dict[str, Any]:
     """JSON schema of `output_type`, through Outlines' own output term."""
+    from outlines.types import JsonSchema
+
     schema: dict[str, Any] = json.loads(JsonSchema(output_type(config, stage)).schema)
     return schema
 

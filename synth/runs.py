@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from synth import prompts, store
 from synth.balancer import Balancer
@@ -18,13 +20,12 @@ from synth.config import RunConfig, content_of, differences, fingerprint
 from synth.coordinator import Coordinator
 from synth.embedding import Embedder
 from synth.errors import StoreError
-from synth.gates import Stage
 from synth.index import DuplicateIndex, ExactRepeats
 from synth.labeller import TopicLabeller
 from synth.models import BUILTIN_MODEL, describe
 from synth.protocol import Reason, Tokens
-from synth.report import Status, Tally, Timing, TopicTally, versions
-from synth.specs import Specs, find_specs_dir, load_specs
+from synth.report import Tally, Timing, TopicTally, versions
+from synth.specs import SITUATION, Specs, find_specs_dir, load_specs
 from synth.store import RunFiles
 from synth.targets import share_out
 
@@ -40,7 +41,14 @@ _RESTORED = (
     "prompt_tokens",
     "completion_tokens",
 )
-_RESTORED_REFUSALS = ("id", "topic", "stage", "reason", "prompt_tokens", "completion_tokens")
+_RESTORED_REFUSALS = (
+    "id",
+    "topic",
+    "requested_topic",
+    "reason",
+    "prompt_tokens",
+    "completion_tokens",
+)
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,8 @@ class Plan:
     """A run that passed every check which needs no engine.
 
     Attributes:
-        base: folder that relative spec paths are looked up in first.
         targets: topic id -> records.
+        files: the run folder, as an absolute path.
     """
 
     config: RunConfig
@@ -89,9 +97,17 @@ def check_resumable(plan: Plan, accept_changes: bool) -> dict[str, Any] | None:
         StoreError: the folder holds a run with another config, and the user did not agree.
     """
     manifest = store.read_manifest(plan.files)
-    if manifest is None or manifest.get("fingerprint") == plan.fingerprint or accept_changes:
+    if manifest is None or manifest.get("fingerprint") == plan.fingerprint:
         return manifest
     changes = differences(manifest.get("content", {}), content_of(plan.config))
+    if any(change.startswith("embedder.") for change in changes):
+        raise StoreError(
+            str(plan.files.root),
+            f"holds vectors of another embedder ({'; '.join(changes)})",
+            "Keep the embedder, or give another --out",
+        )
+    if accept_changes:
+        return manifest
     if manifest.get("digest") != plan.digest:
         changes.append(f"topic specs or prompts: {manifest.get('digest')} -> {plan.digest}")
     raise StoreError(
@@ -134,7 +150,11 @@ class Session:
         store.prepare(plan.files)
         self._lock = store.RunLock(plan.files, "an evenfill run")
         manifest = check_resumable(plan, accept_changes)
-        self.epoch = int(manifest["epoch"]) + 1 if manifest else 1
+        self.epoch = 1 + max(
+            int(manifest["epoch"]) if manifest else 0,
+            store.last_epoch(plan.files.accepted),
+            store.last_epoch(plan.files.rejected),
+        )
         self.run_id = str(manifest["run_id"]) if manifest else _new_run_id(plan)
         self._past = Timing(**manifest["timing"]) if manifest else Timing()
         self._created = manifest["created_at"] if manifest else _utc_now()
@@ -144,8 +164,9 @@ class Session:
         for folder in (plan.files.accepted, plan.files.rejected):
             store.remove_leftovers(folder)
         config = plan.config
-        embedder = Embedder(config.embedder, threads=1)
-        restored = _restore(plan, embedder.dim)
+        on_cpu = config.embedder.model_copy(update={"device": "cpu"})  # GPUs are the engines'
+        embedder = Embedder(on_cpu, threads=1)
+        restored = _restore(plan, embedder.dim, self.epoch)
         self.coordinator = Coordinator(
             run_id=self.run_id,
             epoch=self.epoch,
@@ -188,11 +209,13 @@ class Session:
 
     def save(self) -> None:
         """Refresh `run.json` and `report.json`."""
+        self.write_state(self.state())
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What `run.json` and `report.json` should say now."""
         timing = self.timing()
         report = self.coordinator.report(timing)
-        store.write_json(self._files.report, report)
-        store.write_json(
-            self._files.manifest,
+        return (
             {
                 "run_id": self.run_id,
                 "epoch": self.epoch,
@@ -208,7 +231,14 @@ class Session:
                 "timing": asdict(timing),
                 "versions": versions(),
             },
+            report,
         )
+
+    def write_state(self, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        """Write what `state` said; may run on another thread."""
+        manifest, report = state
+        store.write_json(self._files.manifest, manifest)
+        store.write_json(self._files.report, report)
 
     def close(self) -> None:
         """Write the closing figures and the dataset card, and free the folder."""
@@ -220,10 +250,6 @@ class Session:
         store.write_durably(self._files.card, card.encode())
         self._lock.release()
 
-    def fail(self, reason: str) -> None:
-        """Mark the run as failed; what is committed stays."""
-        self.coordinator.stop(Status.FAILED, reason)
-
 
 def _utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -234,7 +260,7 @@ def _new_run_id(plan: Plan) -> str:
     return hashlib.sha256(plan.fingerprint.encode()).hexdigest()[:8]
 
 
-def _restore(plan: Plan, dim: int) -> Restored:
+def _restore(plan: Plan, dim: int, epoch: int) -> Restored:
     """Rebuild coverage, index and counts from the segments alone."""
     config = plan.config
     balancer = Balancer(
@@ -242,33 +268,61 @@ def _restore(plan: Plan, dim: int) -> Restored:
         plan.targets,
         config.budget.attempts_per_record,
         config.record.facets,
-        config.seed,
+        f"{config.seed}-{epoch}",
     )
     tally = Tally({topic: TopicTally() for topic in plan.specs.topics})
     index, repeats = DuplicateIndex(dim, config.dedup.threshold), ExactRepeats()
-    attempts = dict.fromkeys(plan.specs.topics, 0)
-    for batch in store.read_rows(plan.files.accepted, _RESTORED):
-        vectors = np.stack(batch.column("embedding").to_numpy(zero_copy_only=False))
+    asked: dict[str, str] = {}  # slot id -> the topic that it was asked for
+    for batch in _compatible_rows(plan, dim):
+        flat = batch.column("embedding").flatten().to_numpy()
         rows = batch.drop_columns(["embedding"]).to_pylist()
-        index.add([row["id"] for row in rows], vectors.astype(np.float32))
+        ids = [row["id"] for row in rows]
+        index.add(ids, flat.reshape(len(rows), dim), [row["question"] for row in rows])
         for row in rows:
             facets = {name: value for name, value in row["facets"].items() if value is not None}
-            balancer.cover(row["topic"], facets.pop("situation"), facets)
+            balancer.cover(row["topic"], facets.pop(SITUATION), facets)
             repeats.claim(row["question"], row["id"])
             repeats.claim(row["answer"], row["id"])
             tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
             tally.accept(row["topic"], row["requested_topic"], tokens, row["nearest_similarity"])
-            attempts[row["requested_topic"]] += 1
+            asked[row["id"]] = row["requested_topic"]
     for batch in store.read_rows(plan.files.rejected, _RESTORED_REFUSALS):
         for row in batch.to_pylist():
+            _check_topic(plan, row["topic"])
             tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
             tally.reject(row["topic"], row["reason"], tokens)
-            asked = row["stage"] == Stage.QUESTION and row["reason"] != Reason.INTERRUPTED
-            attempts[row["topic"]] += asked
+            if row["reason"] not in (Reason.INTERRUPTED, Reason.EXPIRED):
+                asked[row["id"]] = row["requested_topic"]
+    attempts = Counter(asked.values())
     for topic, counts in tally.topics.items():
         balancer.restore(topic, counts.accepted, attempts[topic])
     _check_against_plan(plan, tally)
     return Restored(balancer, index, repeats, tally)
+
+
+def _compatible_rows(plan: Plan, dim: int) -> Iterator[pa.RecordBatch]:
+    """The accepted rows, as long as they fit this plan's topics, facets and vectors."""
+    expected = store.accepted_schema(dim, list(plan.specs.facets))
+    for batch in store.read_rows(plan.files.accepted, _RESTORED):
+        for name in ("facets", "embedding"):
+            if batch.schema.field(name).type != expected.field(name).type:
+                raise StoreError(
+                    str(plan.files.root),
+                    f"holds records whose {name!r} have another form",
+                    "Keep facets and embedder as they were, or give another --out",
+                )
+        for topic in pc.unique(batch.column("topic")).to_pylist():
+            _check_topic(plan, topic)
+        yield batch
+
+
+def _check_topic(plan: Plan, topic: str) -> None:
+    if topic not in plan.specs.topics:
+        raise StoreError(
+            str(plan.files.root),
+            f"holds records of topic {topic!r}, which has no spec any more",
+            "Bring the spec back, or give another --out",
+        )
 
 
 def _check_against_plan(plan: Plan, tally: Tally) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,6 +18,7 @@ from synth.errors import SpecError
 
 SHIPPED = "topic_specs"
 FACETS_FILE = "facets.yaml"
+SITUATION = "situation"  # stored beside the facets
 
 Line = Annotated[str, Field(min_length=3)]
 
@@ -88,7 +90,7 @@ def find_specs_dir(name: str, base: Path) -> Path:
     Raises:
         SpecError: there is no such folder.
     """
-    for folder in (base / name, Path(name)):
+    for folder in (base / Path(name).expanduser(), Path(name).expanduser()):
         if folder.is_dir():
             return folder
     if name == SHIPPED:
@@ -143,6 +145,10 @@ def _load_facets(
     data = read_yaml(path, SpecError)
     raw_conflicts = data.pop("conflicts", [])
     facets: dict[str, dict[str, str]] = {}
+    for name in data:
+        if not re.fullmatch(r"[a-z]\w*", str(name)) or name == SITUATION:
+            remedy = f"Use a lower-case word other than {SITUATION!r}"
+            raise SpecError(str(path), f"a facet is named {name!r}", remedy)
     try:
         for name, values in data.items():
             facets[name] = Facet.model_validate({"values": values}).values

@@ -65,6 +65,8 @@ REJECTED_SCHEMA = pa.schema(
         ("nearest_id", pa.string()),
         ("similarity", pa.float32()),
         ("text", pa.string()),
+        ("question", pa.string()),
+        ("requested_topic", pa.string()),
         ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
         ("created_at", pa.timestamp("ms", tz="UTC")),
@@ -145,6 +147,10 @@ def prepare(files: RunFiles) -> None:
     try:
         if files.root.exists() and not files.manifest.exists():
             known = {"logs", ".lock", "accepted", "rejected", ".run.json.tmp"}
+            if segments(files.accepted) or segments(files.rejected):
+                raise StoreError(
+                    str(files.manifest), "is gone, but there are segments", "Restore it from a copy"
+                )
             foreign = sorted(
                 entry.name for entry in files.root.iterdir() if entry.name not in known
             )
@@ -231,9 +237,18 @@ def read_manifest(files: RunFiles) -> dict[str, Any] | None:
     return _read_json(files.manifest)
 
 
-def read_report(files: RunFiles) -> dict[str, Any] | None:
-    """`report.json`, or None when there is none yet."""
-    return _read_json(files.report)
+def read_report(files: RunFiles) -> dict[str, Any]:
+    """`report.json`.
+
+    Raises:
+        StoreError: there is none, or it is not what a run writes.
+    """
+    report = _read_json(files.report)
+    if report is None:
+        raise StoreError(str(files.root), "holds no report.json", "Give the folder of a run")
+    if not {"status", "topics", "tokens", "timing", "rates", "dedup"} <= report.keys():
+        raise StoreError(str(files.report), "is no run's report", "Give the folder of a run")
+    return report
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -269,17 +284,24 @@ class SegmentWriter:
         self._schema = schema
         self._epoch = epoch
         self._next = 0
+        self._last: Sequence[Mapping[str, Any]] | None = None
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write `rows` as one segment; they are durable when this returns."""
-        if not rows:
+        """Write `rows` as one segment; they are durable when this returns.
+
+        The very same rows again, as after a failure elsewhere, are not written twice.
+        """
+        if not rows or rows is self._last:
             return
         table = pa.Table.from_pylist(list(rows), schema=self._schema)
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
-        name = f"segment-{self._epoch:04d}-{self._next:06d}.parquet"
-        write_durably(self._folder / name, buffer.getvalue())
+        path = self._folder / f"segment-{self._epoch:04d}-{self._next:06d}.parquet"
+        if path.exists():
+            raise StoreError(str(path), "is there already", "Has another run written here?")
+        write_durably(path, buffer.getvalue())
         self._next += 1
+        self._last = rows
 
 
 def segments(folder: Path) -> list[Path]:
@@ -296,6 +318,12 @@ def segments(folder: Path) -> list[Path]:
             raise StoreError(str(path), "is not a segment of this run", "Move it out of the folder")
         found.append(path)
     return found
+
+
+def last_epoch(folder: Path) -> int:
+    """The highest epoch among a folder's segments; 0 when there is none."""
+    epochs = [int(path.name.split("-")[1]) for path in segments(folder)]
+    return max(epochs, default=0)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -66,7 +66,7 @@ class Bench:
         self.now = 0.0
         full = {topic: targets.get(topic, 0) for topic in specs.topics}
         self.balancer = Balancer(
-            specs, full, config.budget.attempts_per_record, config.record.facets, config.seed
+            specs, full, config.budget.attempts_per_record, config.record.facets, "0"
         )
         self.index = DuplicateIndex(DIM, config.dedup.threshold)
         self.tally = Tally({topic: TopicTally() for topic in specs.topics})

@@ -16,7 +16,7 @@ class Stage(StrEnum):
 
 
 class Severity(StrEnum):
-    """Red rejects a candidate; yellow is recorded with it."""
+    """Red rejects a candidate; yellow does not."""
 
     YELLOW = "yellow"
     RED = "red"

@@ -1,7 +1,7 @@
 """Rules about the form of a text: loops, copied prompts, placeholders, mixed-up roles.
 
 The thresholds come from reading what small models write when they fail; a text that a
-person wrote passes (see `benchmarks/results/`).
+person wrote passes (docs/design.md has the figures).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _GARBLE = re.compile(
     r"[{}<>|\\^~]|#[A-Za-z]|[^\w\s.!?…\"'“”‘’()\-–—*_]{4,}|\b(\w{2,})(?:[\s,]+\1\b){2,}"
 )
 _FIRST_PERSON_SHARE = 0.05  # of the words; 95 % of real questions have more, median 0.14
-_FIRST_PERSON = re.compile(r"\b(?:I|I['’](?:m|ve|d|ll)|me|my|mine|myself|we|our|us)\b")
+_FIRST_PERSON = re.compile(r"\b(?:I|I['’](?:m|ve|d|ll)|me|my|mine|myself|we|our|us)\b", re.I)
 _COUNSELLOR_VOICE = re.compile(
     r"\bthe client\b|\bi(?:['’]m| am) here (?:to|for)\b"
     r"|\bthank(?:s| you) for (?:sharing|reaching out|your message)"

@@ -99,7 +99,7 @@ def test_the_other_structured_output_backends_fill_a_topic(tmp_path: Path, backe
         "engine.max_num_seqs=8",
     ]
     plan = make_plan(load_config(None, options), REPO)
-    snapshot = execute(plan, Options(REPO), lambda _: None, lambda _: None)
+    snapshot = execute(plan, Options(), lambda _: None, lambda _: None)
     assert snapshot.status is Status.COMPLETE
     assert "unparsable" not in json.loads(plan.files.report.read_text())["rejected_by_reason"]
 

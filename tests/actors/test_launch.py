@@ -31,7 +31,7 @@ def plan_for(folder: Path, *options: str) -> Plan:
 
 
 def run(plan: Plan, factory: Callable[..., ScriptedEngine]) -> Snapshot:
-    return execute(plan, Options(REPO), lambda _: None, lambda _: None, engine_factory=factory)
+    return execute(plan, Options(), lambda _: None, lambda _: None, engine_factory=factory)
 
 
 def accepted(plan: Plan) -> list[dict[str, object]]:
@@ -124,4 +124,4 @@ def test_a_cluster_that_does_not_answer_is_one_message(tmp_path: Path, address: 
 
     plan = plan_for(tmp_path / "run")
     with pytest.raises(ConfigError, match="no Ray cluster answers"):
-        execute(plan, Options(REPO, address), lambda _: None, lambda _: None)
+        execute(plan, Options(address), lambda _: None, lambda _: None)

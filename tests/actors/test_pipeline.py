@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from actors.checker import Checker
-from actors.pipeline import Pipeline
+from actors.pipeline import EngineStalledError, Pipeline
 from synth.config import RunConfig, load_config
 from synth.coordinator import Coordinator
 from synth.protocol import AnswerBatch, QuestionBatch, Reply
@@ -169,6 +169,34 @@ def test_an_engine_that_dies_ends_the_pipeline_with_its_error(
     bench = Bench(specs, small, dict.fromkeys(specs.topics, 4), tmp_path)
     work, _ = pipeline(specs, small, LocalPort(bench), Script(dies_after=20))
     with pytest.raises(RuntimeError, match="the scripted engine died"):
+        asyncio.run(asyncio.wait_for(work.run(), 30))
+
+
+def test_a_slow_engine_keeps_its_leases(specs: Specs, tmp_path: Path) -> None:
+    slow = load_config(None, [f"out={tmp_path}", "engine.max_num_seqs=16", "lease.timeout=0.4s"])
+    bench = Bench(specs, slow, dict.fromkeys(specs.topics, 1), tmp_path)
+    work, _ = pipeline(specs, slow, LocalPort(bench), Script(delay_s=0.8))
+
+    async def run_and_expire() -> None:
+        running = asyncio.create_task(work.run())
+        while not running.done():
+            bench.now += 0.02
+            bench.coordinator.expire()
+            await asyncio.sleep(0.02)
+        running.result()
+
+    asyncio.run(asyncio.wait_for(run_and_expire(), 60))
+    assert bench.coordinator.outcome()[0] is Status.COMPLETE
+    assert sum(t.rejected["expired"] for t in bench.tally.topics.values()) == 0
+
+
+def test_an_engine_that_hangs_is_noticed(specs: Specs, tmp_path: Path) -> None:
+    config = load_config(
+        None, [f"out={tmp_path}", "engine.stall_timeout=0.3s", "lease.timeout=0.4s"]
+    )
+    bench = Bench(specs, config, dict.fromkeys(specs.topics, 1), tmp_path)
+    work, _ = pipeline(specs, config, LocalPort(bench), Script(delay_s=3600))
+    with pytest.raises(EngineStalledError, match="ended no text"):
         asyncio.run(asyncio.wait_for(work.run(), 30))
 
 

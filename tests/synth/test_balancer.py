@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from synth.balancer import Balancer, Draw
+from synth.balancer import Balancer
+from synth.protocol import Slot
 from synth.specs import Specs
 
 
@@ -34,14 +35,14 @@ def simulate(
     seed: int = 0,
 ) -> Outcome:
     """Replicas of `capacity` requests in flight; answers take longer than questions."""
-    balancer = Balancer(specs, dict.fromkeys(rates, target), budget, 3, seed)
+    balancer = Balancer(specs, dict.fromkeys(rates, target), budget, 3, str(seed))
     rng = random.Random(seed + 1)
-    events: list[tuple[float, int, str, Draw]] = []
+    events: list[tuple[float, int, str, Slot]] = []
     asked = accepted = unneeded = in_flight = 0
     now = 0.0
     times: dict[str, list[float]] = {topic: [] for topic in rates}
     while True:
-        while in_flight < capacity and (draw := balancer.draw()):
+        while in_flight < capacity and (draw := balancer.draw("id")):
             asked += 1
             in_flight += 1
             heapq.heappush(events, (now + rng.uniform(0.5, 1.5), asked, "question", draw))
@@ -91,8 +92,8 @@ def test_topics_fill_at_the_same_pace_whatever_their_acceptance(specs: Specs) ->
 
 
 def test_a_topic_never_has_more_reserved_than_room(specs: Specs) -> None:
-    balancer = Balancer(specs, dict.fromkeys(specs.topics, 1), 40, 3, 0)
-    draws = [draw for _ in range(200) if (draw := balancer.draw())]
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 1), 40, 3, "0")
+    draws = [draw for _ in range(200) if (draw := balancer.draw("id"))]
     assert Counter(draw.topic for draw in draws) == Counter(dict.fromkeys(specs.topics, 1))
     balancer.reserved(draws[0], draws[0].topic)
     assert not balancer.wants(draws[0].topic)
@@ -101,28 +102,28 @@ def test_a_topic_never_has_more_reserved_than_room(specs: Specs) -> None:
 
 def test_refusals_widen_what_may_be_in_flight_and_acceptances_narrow_it(specs: Specs) -> None:
     topic = "anxiety"
-    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 20}, 40, 3, 0)
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 20}, 40, 3, "0")
     at_first = balancer.limit(topic)
     assert at_first <= 25
     for _ in range(at_first):
-        draw = balancer.draw()
+        draw = balancer.draw("id")
         assert draw is not None
         balancer.refused(draw)
     wide = balancer.limit(topic)
     assert wide > 2 * at_first
     for _ in range(10):
-        draw = balancer.draw()
+        draw = balancer.draw("id")
         assert draw is not None
         balancer.reserved(draw, topic)
     assert balancer.limit(topic) < wide / 2
 
 
 def test_the_same_seed_and_verdicts_draw_the_same_slots(specs: Specs) -> None:
-    def draws(seed: int) -> list[Draw]:
-        balancer = Balancer(specs, dict.fromkeys(specs.topics, 5), 40, 3, seed)
+    def draws(seed: int) -> list[Slot]:
+        balancer = Balancer(specs, dict.fromkeys(specs.topics, 5), 40, 3, str(seed))
         drawn = []
         for number in range(120):
-            draw = balancer.draw()
+            draw = balancer.draw("id")
             assert draw is not None
             drawn.append(draw)
             balancer.refused(draw) if number % 3 else balancer.reserved(draw, draw.topic)
@@ -135,17 +136,17 @@ def test_the_same_seed_and_verdicts_draw_the_same_slots(specs: Specs) -> None:
 def test_every_situation_is_used_before_one_is_used_again(specs: Specs) -> None:
     topic = "stress"
     situations = specs.topics[topic].situations
-    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 100}, 40, 3, 0)
-    drawn = [balancer.draw() for _ in situations]
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 100}, 40, 3, "0")
+    drawn = [balancer.draw("id") for _ in situations]
     assert sorted(draw.situation for draw in drawn if draw) == sorted(situations)
 
 
 def test_facet_values_are_covered_evenly_and_never_clash(specs: Specs) -> None:
     topic = "family-conflict"
-    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 500}, 40, 3, 0)
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 500}, 40, 3, "0")
     used: Counter[tuple[str, str]] = Counter()
     for _ in range(300):
-        draw = balancer.draw()
+        draw = balancer.draw("id")
         assert draw is not None
         assert len(draw.facets) == 3
         pairs = list(draw.facets.items())
@@ -161,18 +162,18 @@ def test_facet_values_are_covered_evenly_and_never_clash(specs: Specs) -> None:
 
 def test_duplicates_escalate_the_prompt_and_other_refusals_do_not(specs: Specs) -> None:
     topic = "anxiety"
-    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 100}, 40, 3, 0)
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 100}, 40, 3, "0")
     for _ in range(20):
-        draw = balancer.draw()
+        draw = balancer.draw("id")
         assert draw is not None
         balancer.refused(draw)
     assert balancer.escalation(topic) == 0
     for _ in range(30):
-        draw = balancer.draw()
+        draw = balancer.draw("id")
         assert draw is not None
         balancer.refused(draw, duplicate_of="I worry about everything all day long")
     assert balancer.escalation(topic) == 3
-    draw = balancer.draw()
+    draw = balancer.draw("id")
     assert draw is not None
     assert draw.warmth > 0
     assert draw.avoid == ("I worry about everything all day long",) * 3
@@ -180,8 +181,8 @@ def test_duplicates_escalate_the_prompt_and_other_refusals_do_not(specs: Specs) 
 
 
 def test_a_refiled_question_counts_where_it_is_filed(specs: Specs) -> None:
-    balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, 0)
-    draw = balancer.draw()
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, "0")
+    draw = balancer.draw("id")
     assert draw is not None
     other = next(topic for topic in specs.topics if topic != draw.topic)
     balancer.reserved(draw, other)
@@ -192,8 +193,8 @@ def test_a_refiled_question_counts_where_it_is_filed(specs: Specs) -> None:
 
 
 def test_a_slot_that_nobody_wrote_costs_no_attempt(specs: Specs) -> None:
-    balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, 0)
-    draw = balancer.draw()
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, "0")
+    draw = balancer.draw("id")
     assert draw is not None
     balancer.dropped(draw, attempt=False)
     assert balancer.topics[draw.topic].attempts == 0

@@ -101,10 +101,17 @@ def test_status_of_a_folder_without_a_run(tmp_path: Path) -> None:
     assert "holds no report.json" in mistake("status", str(tmp_path))
 
 
+def test_status_of_a_report_that_no_run_wrote(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"rows": 3}')
+    assert "is no run's report" in mistake("status", str(tmp_path))
+
+
 def test_validate_says_what_would_be_made(tmp_path: Path) -> None:
     result = evenfill("validate", "--set", "targets.total=50", "--set", f"out={tmp_path}")
     assert result.exit_code == 0
     assert "valid: 50 records" in result.output
+    printed = json.loads(evenfill("validate", "--json", "--set", f"out={tmp_path}").output)
+    assert sum(printed["targets"].values()) == 1217
 
 
 def test_topics_lists_33_and_shows_one_in_full() -> None:

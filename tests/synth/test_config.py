@@ -41,6 +41,7 @@ def test_every_key_can_be_set_from_the_command_line(tmp_path: Path) -> None:
         ("seed.x=3", ["'seed' is {'x': 3}"]),
         ("targets.policy=explicit", ["targets.topics"]),
         ("out=[", ["is not YAML"]),
+        ("targets={policy: explicit, topics: {anxiety: 3}, total: 9}", ["total is 9", "sum to 3"]),
     ],
 )
 def test_a_wrong_option_is_one_message(option: str, parts: list[str]) -> None:
@@ -56,6 +57,9 @@ def test_a_wrong_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("- a list\n")
     with pytest.raises(ConfigError, match=r"run.yaml: holds a list"):
+        load_config(file)
+    file.write_text("model: {name: {{ x }}}\n")
+    with pytest.raises(ConfigError, match=r"line 1: a key is not a plain word"):
         load_config(file)
     file.write_text("model: {nmae: x}\n")
     with pytest.raises(ConfigError, match=r"run.yaml: unknown key 'model.nmae'.*'model.name'"):

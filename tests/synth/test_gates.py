@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synth.gates import DEFAULT_GATES, GATES, Draft, Stage, first_red
+from synth.prompts import answer_messages, own_words
+from synth.specs import Specs
 
 PERSON = (
     "My brother and I shared a flat until March. Since he moved out I leave the radio on all "
@@ -84,6 +86,20 @@ def test_a_copy_of_the_prompt_is_refused_with_its_span() -> None:
     assert finding.reason == "prompt_echo"
     assert finding.span(text) in text
     assert len(finding.span(text).split()) == 10
+
+
+def test_the_crisis_policy_may_be_given_in_its_own_words(specs: Specs) -> None:
+    prompt = own_words(answer_messages(specs.topics["self-harm"], PERSON), PERSON)
+    answer = (
+        COUNSELLOR + " You can call or text 988 at any time, day or night, call emergency services "
+        "in immediate danger, and be with somebody they trust today."
+    )
+    assert reason(Stage.ANSWER, answer, PERSON, prompt) is None
+
+
+def test_first_person_words_count_in_any_case() -> None:
+    text = "My husband left. We fight, and i am tired of it. " * 2
+    assert GATES["role"].check(Draft(Stage.QUESTION, text)) is None
 
 
 def test_only_the_gates_that_are_named_are_asked() -> None:

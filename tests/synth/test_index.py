@@ -18,12 +18,13 @@ THRESHOLD = 0.85
 def test_a_near_question_is_found_with_its_neighbour_and_similarity() -> None:
     index = DuplicateIndex(64, THRESHOLD)
     first = vector_of("first")
-    index.add(["a"], first[None])
+    index.add(["a"], first[None], ["first words"])
     probe = index.probe(np.stack([near(first, 0.9), near(first, 0.8)]))
     close, far = probe.nearest(0), probe.nearest(1)
     assert close is not None
     assert far is not None
     assert (close.id, far.id) == ("a", "a")
+    assert close.opening == "first words"
     assert close.similarity == pytest.approx(0.9, abs=1e-5)
     assert index.too_close(close)
     assert not index.too_close(far)
@@ -34,14 +35,14 @@ def test_batch_mates_do_not_pass_each_other() -> None:
     first = vector_of("first")
     probe = index.probe(np.stack([first, near(first, 0.95)]))
     assert probe.nearest(0) is None
-    probe.reserve(0, "a")
+    probe.reserve(0, "a", "first words")
     assert index.too_close(probe.nearest(1))
 
 
 def test_a_reservation_blocks_until_it_is_released() -> None:
     index = DuplicateIndex(64, THRESHOLD)
     first = vector_of("first")
-    index.probe(first[None]).reserve(0, "a")
+    index.probe(first[None]).reserve(0, "a", "first words")
     assert index.too_close(index.probe(near(first, 0.9)[None]).nearest(0))
     index.release("a")
     assert index.probe(near(first, 0.9)[None]).nearest(0) is None
@@ -50,15 +51,15 @@ def test_a_reservation_blocks_until_it_is_released() -> None:
 def test_a_pair_exactly_at_the_threshold_is_a_duplicate() -> None:
     index = DuplicateIndex(64, THRESHOLD)
     first = vector_of("first")
-    index.add(["a"], first[None])
+    index.add(["a"], first[None], ["first words"])
     assert index.too_close(index.probe(near(first, THRESHOLD)[None]).nearest(0))
 
 
 def test_neighbours_at_commit_are_the_earlier_ones_only() -> None:
     index = DuplicateIndex(64, THRESHOLD)
     first = vector_of("first")
-    index.reserve("a", first)
-    index.reserve("b", near(first, 0.5))
+    index.reserve("a", first, "one")
+    index.reserve("b", near(first, 0.5), "two")
     nearest = index.neighbours_before(["a", "b"])
     assert nearest[0] is None
     assert nearest[1] is not None
@@ -111,7 +112,7 @@ class Interleavings(RuleBasedStateMachine):
             if not self.index.too_close(probe.nearest(row)):
                 name = f"slot-{self.count}"
                 self.count += 1
-                probe.reserve(row, name)
+                probe.reserve(row, name, "words")
                 self.reserved[name] = vector
 
     @precondition(lambda self: self.reserved)

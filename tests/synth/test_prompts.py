@@ -51,6 +51,6 @@ def test_every_topic_where_a_crisis_may_come_has_the_policy_in_its_answer_prompt
 
 
 def test_own_words_are_all_but_the_question(specs: Specs) -> None:
-    messages = answer_messages(specs.topics["anxiety"], "my very own question")
+    messages = answer_messages(specs.topics["workplace-relationships"], "my very own question")
     assert "my very own question" not in own_words(messages, "my very own question")
     assert messages[0]["content"] in own_words(messages, "my very own question")

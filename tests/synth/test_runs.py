@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -93,11 +94,95 @@ def test_a_second_start_continues_where_the_first_one_died(plan: Plan, embedder:
     second.close()
 
 
+def test_attempts_of_slots_whose_answers_failed_count_after_a_restart(
+    plan: Plan, embedder: Embedder
+) -> None:
+    first = Session(plan, accept_changes=False)
+    lease = first.coordinator.lease("r0", 1).lease
+    assert lease is not None
+    slot = lease.slots[0].id
+    vectors = embedder.embed(ABOUT_SLEEP[:1])
+    batch = QuestionBatch((Candidate(slot, ABOUT_SLEEP[0], Tokens(9, 9)),), vectors)
+    first.coordinator.reserve("r0", batch)
+    for ends in (False, False, True):
+        failed = Refusal(slot, Stage.ANSWER, "too_short", "no", Tokens(1, 1), ends_slot=ends)
+        first.coordinator.commit("r0", AnswerBatch((), (failed,)))
+    rows = first.coordinator.take_batch()
+    rows.write(first.accepted, first.rejected)
+    assert {row["question"] for row in rows.rejected} == {ABOUT_SLEEP[0]}
+    del first
+
+    spent = plan.config.budget.attempts_per_record * 3
+    second = Session(plan, accept_changes=False)
+    leased = 0
+    while reply := second.coordinator.lease("r0", 8).lease:
+        leased += len(reply.slots)
+        empty = np.zeros((0, embedder.dim), np.float32)
+        second.coordinator.reserve(
+            "r0",
+            QuestionBatch(
+                (),
+                empty,
+                tuple(
+                    Refusal(s.id, Stage.QUESTION, "repetition", "x", Tokens()) for s in reply.slots
+                ),
+            ),
+        )
+    assert leased == spent - 1
+    second.close()
+
+
+def test_a_resumed_run_asks_other_prompts_than_before(plan: Plan) -> None:
+    first = Session(plan, accept_changes=False)
+    before = first.coordinator.lease("r0", 3).lease
+    del first
+    second = Session(plan, accept_changes=False)
+    after = second.coordinator.lease("r0", 3).lease
+    assert before is not None
+    assert after is not None
+    assert {s.seed for s in before.slots}.isdisjoint(s.seed for s in after.slots)
+    second.close()
+
+
+def test_a_run_that_lost_its_manifest_is_refused_and_overwrites_nothing(
+    plan: Plan, embedder: Embedder
+) -> None:
+    first = Session(plan, accept_changes=False)
+    generate(first, embedder, ABOUT_SLEEP[:2])
+    first.close()
+    segments = {path: path.read_bytes() for path in plan.files.accepted.iterdir()}
+    plan.files.manifest.unlink()
+    plan.files.report.unlink()
+    with pytest.raises(StoreError, match=r"run.json: is gone, but there are segments"):
+        Session(plan, accept_changes=False)
+    assert {path: path.read_bytes() for path in plan.files.accepted.iterdir()} == segments
+
+
+def test_changes_that_would_break_the_records_are_refused_even_when_agreed_to(
+    plan: Plan, tmp_path: Path, embedder: Embedder
+) -> None:
+    first = Session(plan, accept_changes=False)
+    generate(first, embedder, ABOUT_SLEEP[:2])
+    first.close()
+    other = plan_for(tmp_path, "embedder.name=some/other")
+    with pytest.raises(StoreError, match="vectors of another embedder"):
+        check_resumable(other, accept_changes=True)
+    gone = dataclasses.replace(
+        plan,
+        specs=dataclasses.replace(
+            plan.specs, topics={t: s for t, s in plan.specs.topics.items() if t != TOPIC}
+        ),
+        targets={t: n for t, n in plan.targets.items() if t != TOPIC},
+    )
+    with pytest.raises(StoreError, match=f"topic '{TOPIC}', which has no spec any more"):
+        Session(gone, accept_changes=True)
+
+
 def test_a_finished_run_is_finished_when_it_is_opened_again(plan: Plan, embedder: Embedder) -> None:
     first = Session(plan, accept_changes=False)
     generate(first, embedder, ABOUT_SLEEP)
     first.close()
-    assert store.read_report(plan.files)["status"] == Status.COMPLETE  # type: ignore[index]
+    assert store.read_report(plan.files)["status"] == Status.COMPLETE
     assert "3 of 3 records" in plan.files.card.read_text()
     second = Session(plan, accept_changes=False)
     assert second.coordinator.outcome()[0] is Status.COMPLETE

@@ -132,6 +132,8 @@ def test_an_empty_folder_is_one_message(tmp_path: Path) -> None:
             "'voice.c'",
         ),
         ("", "holds no facet"),
+        ("situation: {a: plain words, b: other words}\n", "named 'situation'"),
+        ("2024: {a: plain words, b: other words}\n", "named 2024"),
     ],
 )
 def test_a_mistake_in_the_facets_is_named(folder: Path, text: str, part: str) -> None:
