@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from synth.errors import UserError
 from synth.outbox import CommitBatch
-from synth.protocol import AnswerBatch, QuestionBatch, Reply
+from synth.protocol import NO_EPOCH, AnswerBatch, Holding, QuestionBatch, Reply
 from synth.report import Snapshot, Status
 from synth.runs import Plan, Session
 
@@ -32,54 +33,69 @@ class CoordinatorActor:
         self._closed = False
 
     async def open(self) -> UserError | None:
-        """Take the run folder and rebuild from it; returns the user's mistake, if there is one."""
+        """Take the run folder and rebuild from it; returns the user's mistake, if there is one.
+
+        A coordinator that Ray restarts opens again at the first call that reaches it.
+        """
         try:
-            self._session = Session(self._plan, self._accept_changes)
+            await self._opened()
         except UserError as error:
             return error
-        self._durable = asyncio.get_running_loop().create_future()
-        self._committing = asyncio.create_task(self._commit_loop(self._session))
         return None
 
-    @property
-    def _run(self) -> Session:
+    async def _opened(self) -> Session:
         if self._session is None:
-            raise RuntimeError("the coordinator is not open")
+            self._session = Session(self._plan, self._accept_changes)
+            self._accept_changes = True
+            self._durable = asyncio.get_running_loop().create_future()
+            self._committing = asyncio.create_task(self._commit_loop(self._session))
         return self._session
 
-    async def engine_is_up(self) -> None:
-        """The first replica is ready."""
-        self._run.engine_is_up()
+    async def lease(self, replica: str, epoch: int, want: int) -> Reply:
+        run = await self._opened()
+        run.engine_is_up()
+        return self._stranger(run, epoch) or run.coordinator.lease(replica, want)
 
-    async def lease(self, replica: str, want: int) -> Reply:
-        return self._run.coordinator.lease(replica, want)
+    async def reserve(self, replica: str, epoch: int, batch: QuestionBatch) -> Reply:
+        run = await self._opened()
+        return self._stranger(run, epoch) or run.coordinator.reserve(replica, batch)
 
-    async def reserve(self, replica: str, batch: QuestionBatch) -> Reply:
-        return self._run.coordinator.reserve(replica, batch)
-
-    async def commit(self, replica: str, batch: AnswerBatch) -> Reply:
+    async def commit(self, replica: str, epoch: int, batch: AnswerBatch) -> Reply:
         """Answers once the batch is durable; raises when the store has given up."""
-        coordinator = self._run.coordinator
-        coordinator.commit(replica, batch)
-        if coordinator.waiting and self._durable is not None:
+        run = await self._opened()
+        if stranger := self._stranger(run, epoch):
+            return stranger
+        run.coordinator.commit(replica, batch)
+        if run.coordinator.waiting and self._durable is not None:
             await asyncio.shield(self._durable)
-        return coordinator.lease(replica, 0)
+        return run.coordinator.lease(replica, 0)
+
+    async def rejoin(self, replica: str, holdings: Sequence[Holding]) -> Reply:
+        """Take over what a replica has in hand from an earlier start of the coordinator."""
+        return (await self._opened()).coordinator.rejoin(replica, holdings)
+
+    @staticmethod
+    def _stranger(run: Session, epoch: int) -> Reply | None:
+        """The reply to a replica that still believes in an earlier start."""
+        known = epoch in (NO_EPOCH, run.epoch)
+        return None if known else Reply(epoch=run.epoch, rejoin=True)
 
     async def replica_lost(self, replica: str) -> None:
         """Take back what a dead replica held."""
-        self._run.coordinator.replica_lost(replica)
+        (await self._opened()).coordinator.replica_lost(replica)
 
     async def stop(self, status: Status, reason: str) -> None:
         """Lease nothing more."""
-        self._run.coordinator.stop(status, reason)
+        (await self._opened()).coordinator.stop(status, reason)
 
     async def snapshot(self) -> Snapshot:
         """Where the run stands."""
-        return self._run.coordinator.snapshot(self._run.generate_s)
+        run = await self._opened()
+        return run.coordinator.snapshot(run.generate_s)
 
     async def close(self) -> Snapshot:
         """Commit what waits, write the closing figures and free the folder."""
-        run = self._run
+        run = await self._opened()
         self._closed = True
         if self._committing:
             await self._committing

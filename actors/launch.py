@@ -22,6 +22,8 @@ from synth.runs import Plan, check_resumable
 _POLL_S = 0.5
 _DRAIN_S = 60.0  # after a signal, until what is in flight must have been booked
 _KNOCK_S = 5.0
+_COORDINATOR_RESTARTS = 20
+_COORDINATOR_PATIENCE_S = 300.0  # a large store takes a while to be read again
 _CLOSE_S = 10.0  # until an engine must have stopped by itself
 
 Show = Callable[[Snapshot], None]
@@ -181,10 +183,17 @@ def _supervise(
     from actors.supervisor import Supervisor, cause_of
 
     places = place_replicas(plan.config.engine, ray_nodes())
+    # Held here for as long as the run: a restarted actor is given its arguments once more.
+    shared_plan = ray.put(plan)
     coordinator = (
         ray.remote(CoordinatorActor)
-        .options(num_cpus=0, max_concurrency=MAX_CONCURRENCY, scheduling_strategy=_on_this_node())
-        .remote(plan, options.accept_changes)
+        .options(
+            num_cpus=0,
+            max_concurrency=MAX_CONCURRENCY,
+            max_restarts=_COORDINATOR_RESTARTS,
+            scheduling_strategy=_on_this_node(),
+        )
+        .remote(shared_plan, options.accept_changes)
     )
     opening = coordinator.open.remote()
     extra = (engine_factory,) if engine_factory else ()
@@ -205,7 +214,8 @@ def _supervise(
         if isinstance(mistake, UserError):
             raise mistake
         _watch(supervisor, coordinator, show, say, interrupts)
-        return _close(coordinator)
+        closed: Snapshot = _ask(coordinator, "close")
+        return closed
     except RayError as error:
         raise EngineFailure(
             f"the coordinator ended ({cause_of(error)}); what was committed is in "
@@ -225,12 +235,10 @@ def _on_this_node() -> Any:
 
 def _watch(supervisor: Any, coordinator: Any, show: Show, say: Say, interrupts: Interrupts) -> None:
     """Poll replicas and coordinator until no replica is left to work."""
-    import ray
-
     announced = draining = False
     deadline = 0.0
     while not supervisor.finished:
-        snapshot = ray.get(coordinator.snapshot.remote())
+        snapshot = _ask(coordinator, "snapshot")
         show(snapshot)
         if snapshot.finished:
             supervisor.drop_unstarted()
@@ -240,7 +248,7 @@ def _watch(supervisor: Any, coordinator: Any, show: Show, say: Say, interrupts: 
             say("the first replica is up; generating")
         if interrupts.asked and not snapshot.stopping:
             say("interrupted: booking what is in flight (once more to leave at once)")
-            ray.get(coordinator.stop.remote(Status.INTERRUPTED, "stopped by the user"))
+            _ask(coordinator, "stop", Status.INTERRUPTED, "stopped by the user")
             continue
         if snapshot.stopping and not draining:
             draining, deadline = True, time.monotonic() + _DRAIN_S
@@ -250,11 +258,19 @@ def _watch(supervisor: Any, coordinator: Any, show: Show, say: Say, interrupts: 
             break
     if supervisor.failure:
         say(f"no replica is left: {supervisor.failure}")
-        ray.get(coordinator.stop.remote(Status.FAILED, supervisor.failure))
+        _ask(coordinator, "stop", Status.FAILED, supervisor.failure)
 
 
-def _close(coordinator: Any) -> Snapshot:
+def _ask(coordinator: Any, method: str, *arguments: Any) -> Any:
+    """Call the coordinator and wait; one that is being restarted is waited for."""
     import ray
+    from ray.exceptions import ActorUnavailableError
 
-    snapshot: Snapshot = ray.get(coordinator.close.remote())
-    return snapshot
+    deadline = time.monotonic() + _COORDINATOR_PATIENCE_S
+    while True:
+        try:
+            return ray.get(getattr(coordinator, method).remote(*arguments))
+        except ActorUnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)

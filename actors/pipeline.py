@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -23,8 +23,10 @@ from synth.config import RunConfig
 from synth.gates import Stage
 from synth.prompts import answer_messages, question_messages
 from synth.protocol import (
+    NO_EPOCH,
     AnswerBatch,
     Candidate,
+    Holding,
     QuestionBatch,
     Reason,
     Refusal,
@@ -40,6 +42,7 @@ _ENGINE_SURPLUS = 1.1  # requests in flight per sequence the engine decodes: it 
 _OPEN_SLOTS = 3.0  # slots held per sequence, from the lease to the durable commit
 _GATHER_S = 0.02  # texts that finish within this time are handled together
 _PULSE_S = 15.0  # between two signs of life, at most
+_MOST_UNSETTLED = 256  # refusals that may not be durable yet, kept to be sent again
 _SEED_STEP = 7919  # between the seeds of a slot's answers
 
 
@@ -48,15 +51,21 @@ class EngineStalledError(RuntimeError):
 
 
 class CoordinatorPort(Protocol):
-    """The coordinator as a replica sees it."""
+    """The coordinator as a replica sees it; `epoch` is the start that the replica knows."""
 
-    async def lease(self, want: int) -> Reply: ...
+    async def lease(self, epoch: int, want: int) -> Reply: ...
 
-    async def reserve(self, batch: QuestionBatch) -> Reply: ...
+    async def reserve(self, epoch: int, batch: QuestionBatch) -> Reply: ...
 
-    async def commit(self, batch: AnswerBatch) -> Reply:
+    async def commit(self, epoch: int, batch: AnswerBatch) -> Reply:
         """Returns when the batch is durable."""
         ...
+
+    async def rejoin(self, holdings: Sequence[Holding]) -> Reply: ...
+
+
+def _candidate(item: Checked) -> Candidate:
+    return Candidate(item.work.slot.id, item.text, item.tokens)
 
 
 class Pipeline:
@@ -88,7 +97,10 @@ class Pipeline:
         self._to_answer: deque[Work] = deque()
         self._writing: dict[str, Work] = {}
         self._written: list[Written] = []
-        self._open: set[str] = set()
+        self._held: dict[str, Holding] = {}
+        self._unsettled: list[tuple[Checked, Vectors | None]] = []
+        self._epoch = NO_EPOCH
+        self._rejoining = asyncio.Lock()
         self._closed: frozenset[str] = frozenset()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -110,7 +122,7 @@ class Pipeline:
         for keeper in keepers:
             keeper.add_done_callback(lambda _: self._changed.set())
         try:
-            while not (self._no_more_leases and not self._open):
+            while not (self._no_more_leases and not self._held):
                 self._top_up()
                 self._ask_for_lease()
                 await self._wait_for_change()
@@ -174,7 +186,7 @@ class Pipeline:
 
     def _ask_for_lease(self) -> None:
         low = self._capacity // 2
-        want = self._most_open - len(self._open)
+        want = self._most_open - len(self._held)
         early = asyncio.get_running_loop().time() < self._lease_not_before
         if self._leasing or self._no_more_leases or early or len(self._to_ask) > low or want <= 0:
             return
@@ -183,13 +195,12 @@ class Pipeline:
 
     async def _lease(self, want: int) -> None:
         try:
-            reply = await self._port.lease(want)
+            reply = await self._ask(lambda epoch: self._port.lease(epoch, want))
         finally:
             self._leasing = False
-        self._note(reply)
         if reply.lease:
             self._to_ask.extend(reply.lease.slots)
-            self._open.update(slot.id for slot in reply.lease.slots)
+            self._held.update((slot.id, Holding(slot)) for slot in reply.lease.slots)
         elif reply.finished:
             self._no_more_leases = True
         else:
@@ -231,24 +242,29 @@ class Pipeline:
     async def _reserve(self, checked: Sequence[Checked], vectors: Vectors) -> None:
         passed = [item for item in checked if not item.reason]
         batch = QuestionBatch(
-            tuple(Candidate(item.work.slot.id, item.text, item.tokens) for item in passed),
+            tuple(_candidate(item) for item in passed),
             vectors,
             tuple(self._refusal(item) for item in checked if item.reason),
         )
-        reply = await self._port.reserve(batch)
-        self._note(reply)
+        reply = await self._ask(lambda epoch: self._port.reserve(epoch, batch))
         for item in checked:
             if item.reason:
-                self._open.discard(item.work.slot.id)
-        for item, verdict in zip(passed, reply.verdicts, strict=True):
+                self._held.pop(item.work.slot.id, None)
+                self._unsettled.append((item, None))
+        for item, vector, verdict in zip(passed, vectors, reply.verdicts, strict=True):
+            slot = item.work.slot
             if verdict.ruling is Ruling.RESERVED:
-                work = Work(item.work.slot, Stage.ANSWER, verdict.topic, item.text)
-                self._to_answer.append(work)
+                self._held[slot.id] = Holding(slot, verdict.topic, _candidate(item), vector)
+                self._to_answer.append(Work(slot, Stage.ANSWER, verdict.topic, item.text))
             else:
-                self._open.discard(verdict.slot_id)
+                self._held.pop(slot.id, None)
+                self._unsettled.append((item, vector))
+        if len(self._unsettled) >= _MOST_UNSETTLED:
+            self._spawn(self._send_answers(AnswerBatch(()), ()))
         self._changed.set()
 
     def _commit(self, checked: Sequence[Checked]) -> None:
+        checked = [item for item in checked if item.work.slot.id in self._held]
         passed = [item for item in checked if not item.reason]
         refusals = []
         for item in checked:
@@ -262,7 +278,7 @@ class Pipeline:
                     )
         ended = [item.work.slot.id for item in passed]
         ended += [refusal.slot_id for refusal in refusals if refusal.ends_slot]
-        candidates = tuple(Candidate(i.work.slot.id, i.text, i.tokens) for i in passed)
+        candidates = tuple(_candidate(item) for item in passed)
         self._spawn(self._send_answers(AnswerBatch(candidates, tuple(refusals)), ended))
 
     def _may_answer_again(self, item: Checked) -> bool:
@@ -273,14 +289,26 @@ class Pipeline:
         reason = item.reason
         if reason == Reason.INTERRUPTED and not self._draining:
             reason = Reason.TOPIC_FULL
+        work = item.work
         return Refusal(
-            item.work.slot.id, item.work.stage, reason, item.text, item.tokens, item.span, ends_slot
+            work.slot.id,
+            work.stage,
+            reason,
+            item.text,
+            item.tokens,
+            item.span,
+            ends_slot,
+            work.attempt,
         )
 
     async def _send_answers(self, batch: AnswerBatch, ended: Sequence[str]) -> None:
-        reply = await self._port.commit(batch)
-        self._note(reply)
-        self._open.difference_update(ended)
+        settled = len(self._unsettled)
+        earlier = self._unsettled[:settled]
+        await self._ask(lambda epoch: self._port.commit(epoch, batch))
+        if self._unsettled[:settled] == earlier:  # one commit makes all that came before durable
+            del self._unsettled[:settled]
+        for slot_id in ended:
+            self._held.pop(slot_id, None)
         self._changed.set()
 
     async def _refuse_unwritten(self, work: Work) -> None:
@@ -293,9 +321,44 @@ class Pipeline:
 
     async def _return(self, slot_ids: Sequence[str]) -> None:
         empty = np.zeros((0, 0), dtype=np.float32)
-        self._note(await self._port.reserve(QuestionBatch((), empty, (), tuple(slot_ids))))
-        self._open.difference_update(slot_ids)
+        batch = QuestionBatch((), empty, (), tuple(slot_ids))
+        await self._ask(lambda epoch: self._port.reserve(epoch, batch))
+        for slot_id in slot_ids:
+            self._held.pop(slot_id, None)
         self._changed.set()
+
+    # -- a coordinator that was restarted --------------------------------------------
+
+    async def _ask(self, send: Callable[[int], Awaitable[Reply]]) -> Reply:
+        """Make a call; if the coordinator was restarted meanwhile, rejoin it and call again."""
+        while True:
+            reply = await send(self._epoch)
+            if not reply.rejoin:
+                if self._epoch == NO_EPOCH:
+                    self._epoch = reply.epoch
+                self._note(reply)
+                return reply
+            async with self._rejoining:
+                if self._epoch != reply.epoch:
+                    await self._rejoin()
+
+    async def _rejoin(self) -> None:
+        """Hand over what this replica holds, and send again what may not have been written."""
+        unsettled, self._unsettled = self._unsettled, []
+        holdings = list(self._held.values())
+        holdings += [Holding(item.work.slot) for item, _ in unsettled]
+        reply = await self._port.rejoin(holdings)
+        self._epoch = reply.epoch
+        still_open = {v.slot_id for v in reply.verdicts if v.ruling is Ruling.RESERVED}
+        for slot_id in [slot_id for slot_id in self._held if slot_id not in still_open]:
+            del self._held[slot_id]
+        self._to_ask = deque(slot for slot in self._to_ask if slot.id in self._held)
+        self._to_answer = deque(work for work in self._to_answer if work.slot.id in self._held)
+        again = [(item, vector) for item, vector in unsettled if item.work.slot.id in still_open]
+        if again:
+            rows = [vector for _, vector in again if vector is not None]
+            vectors = np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+            self._spawn(self._reserve([item for item, _ in again], vectors))
 
     # -- tasks ---------------------------------------------------------------------
 
@@ -326,4 +389,4 @@ class Pipeline:
                 raise EngineStalledError(
                     f"the engine ended no text for {idle_s:.0f} s (engine.stall_timeout: {limit:g})"
                 )
-            self._note(await self._port.lease(0))
+            await self._ask(lambda epoch: self._port.lease(epoch, 0))

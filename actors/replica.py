@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from ray.exceptions import ActorUnavailableError
 
 from actors.checker import Checker
 from actors.engine import Engine, VllmEngine, engine_environment
@@ -15,30 +18,50 @@ from actors.pipeline import Pipeline
 from synth.config import RunConfig
 from synth.embedding import Embedder
 from synth.errors import UserError
-from synth.protocol import AnswerBatch, QuestionBatch, Reply
+from synth.protocol import AnswerBatch, Holding, QuestionBatch, Reply
 from synth.specs import Specs
+
+_COORDINATOR_PATIENCE_S = 300.0  # a large store takes a while to be read again
+_RETRY_S = 0.5
 
 EngineFactory = Callable[[RunConfig, bool], Engine]
 
 
 class RayPort:
-    """The coordinator actor, spoken to in one replica's name."""
+    """The coordinator actor, spoken to in one replica's name.
+
+    A coordinator that is being restarted is waited for: its verdicts are tied to slot ids, so
+    the same call can safely be made twice.
+    """
 
     def __init__(self, coordinator: Any, name: str):
         self._coordinator = coordinator
         self._name = name
 
-    async def lease(self, want: int) -> Reply:
-        reply: Reply = await self._coordinator.lease.remote(self._name, want)
-        return reply
+    async def lease(self, epoch: int, want: int) -> Reply:
+        return await self._call("lease", epoch, want)
 
-    async def reserve(self, batch: QuestionBatch) -> Reply:
-        reply: Reply = await self._coordinator.reserve.remote(self._name, batch)
-        return reply
+    async def reserve(self, epoch: int, batch: QuestionBatch) -> Reply:
+        return await self._call("reserve", epoch, batch)
 
-    async def commit(self, batch: AnswerBatch) -> Reply:
-        reply: Reply = await self._coordinator.commit.remote(self._name, batch)
-        return reply
+    async def commit(self, epoch: int, batch: AnswerBatch) -> Reply:
+        return await self._call("commit", epoch, batch)
+
+    async def rejoin(self, holdings: Sequence[Holding]) -> Reply:
+        return await self._call("rejoin", holdings)
+
+    async def _call(self, method: str, *arguments: Any) -> Reply:
+        deadline = time.monotonic() + _COORDINATOR_PATIENCE_S
+        while True:
+            try:
+                call = getattr(self._coordinator, method)
+                reply: Reply = await call.remote(self._name, *arguments)
+            except ActorUnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return reply
 
 
 class ReplicaActor:

@@ -165,7 +165,6 @@ class Supervisor:
             self._died(replica, str(answer))
         elif replica.state is State.STARTING:
             self._was_up = True
-            self._coordinator.engine_is_up.remote()
             replica.pending = replica.handle.run.remote()
             replica.state, replica.since = State.WORKING, self._clock()
         else:

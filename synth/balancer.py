@@ -222,6 +222,13 @@ class Balancer:
         for pair in facets.items():
             state.coverage[pair] += step
 
+    def adopt(self, slot: Slot) -> None:
+        """Count a slot as asked that an earlier start of the coordinator issued."""
+        state = self.topics[slot.topic]
+        state.asked += 1
+        state.attempts += 1
+        self._cover(state, slot.situation, slot.facets, 1)
+
     def cover(self, topic: str, situation: str, facets: Mapping[str, str]) -> None:
         """Count the facet values of a record that a store already holds."""
         self._cover(self.topics[topic], situation, facets, 1)

@@ -18,10 +18,11 @@ from synth.config import RunConfig
 from synth.gates import Stage
 from synth.index import DuplicateIndex, ExactRepeats, Neighbour
 from synth.labeller import Filing, TopicLabeller
-from synth.outbox import CommitBatch, OpenSlot, Outbox, Phase
+from synth.outbox import CommitBatch, Decided, OpenSlot, Outbox, Phase
 from synth.protocol import (
     AnswerBatch,
     Candidate,
+    Holding,
     Lease,
     QuestionBatch,
     Reason,
@@ -48,6 +49,7 @@ class Coordinator:
         model_name: as records carry it.
         balancer, index, labeller, tally: the parts, restored from the store if there is one.
         repeats: exact texts of questions and answers that are taken.
+        decided: what the store says of the slots of earlier starts.
         clock: seconds, monotonic.
     """
 
@@ -62,8 +64,10 @@ class Coordinator:
         labeller: TopicLabeller,
         tally: Tally,
         repeats: ExactRepeats,
+        decided: Decided,
         clock: Callable[[], float],
     ):
+        self._epoch = epoch
         self._prefix = f"{run_id}-{epoch:03d}"
         self._config = config
         self._balancer = balancer
@@ -71,6 +75,7 @@ class Coordinator:
         self._labeller = labeller
         self._tally = tally
         self._repeats = repeats
+        self._decided = decided
         self._clock = clock
         self._open: dict[str, OpenSlot] = {}
         self._last_heard: dict[str, float] = {}
@@ -88,7 +93,7 @@ class Coordinator:
         self._last_heard[replica] = self._clock()
         finished = self._stop_status is not None or self._balancer.finished()
         if finished or want <= 0:
-            return Reply(closed=self._closed(), finished=finished, retry_after=_RETRY_S)
+            return self._reply(finished=finished, retry_after=_RETRY_S)
         lease_id = f"{self._prefix}-{self._leases:06d}"
         slots: list[Slot] = []
         while len(slots) < min(want, self._config.lease.slots):
@@ -98,9 +103,9 @@ class Coordinator:
             slots.append(slot)
             self._open[slot.id] = OpenSlot(slot, lease_id, replica)
         if not slots:
-            return Reply(closed=self._closed(), retry_after=_RETRY_S)
+            return self._reply(retry_after=_RETRY_S)
         self._leases += 1
-        return Reply(closed=self._closed(), lease=Lease(lease_id, tuple(slots)))
+        return self._reply(lease=Lease(lease_id, tuple(slots)))
 
     def reserve(self, replica: str, batch: QuestionBatch) -> Reply:
         """Judge questions: filed and reserved, or refused with a reason."""
@@ -116,7 +121,7 @@ class Coordinator:
         for row, candidate in enumerate(batch.candidates):
             open_slot = self._open.get(candidate.slot_id)
             if open_slot is None or open_slot.phase is not Phase.ASKED:
-                verdicts.append(self._known_verdict(candidate.slot_id))
+                verdicts.append(self.verdict_of(candidate.slot_id))
                 continue
             filing = self._labeller.file(scores[row], open_slot.slot.topic, with_room)
             verdict = self._judge_question(open_slot, candidate, filing, probe.nearest(row))
@@ -125,7 +130,7 @@ class Coordinator:
                 if not self._balancer.wants(verdict.topic):
                     with_room.discard(verdict.topic)
             verdicts.append(verdict)
-        return Reply(verdicts=tuple(verdicts), closed=self._closed())
+        return self._reply(verdicts=tuple(verdicts))
 
     def _judge_question(
         self, held: OpenSlot, candidate: Candidate, filing: Filing, nearest: Neighbour | None
@@ -188,18 +193,45 @@ class Coordinator:
                 continue
             held.answer, held.answer_tokens = candidate.text, candidate.tokens
             self._outbox.stage(held)
-        return Reply(closed=self._closed())
+        return self._reply()
 
-    def verdicts_of(self, slot_ids: Sequence[str]) -> tuple[Verdict, ...]:
-        """What became of slots; for those still open, that they are reserved."""
-        return tuple(self._known_verdict(slot_id) for slot_id in slot_ids)
-
-    def _known_verdict(self, slot_id: str) -> Verdict:
+    def verdict_of(self, slot_id: str) -> Verdict:
+        """What became of a slot; `RESERVED` while that is open."""
         held = self._open.get(slot_id)
         if held is not None:
             return Verdict(slot_id, Ruling.RESERVED, held.topic)
-        known = self._verdicts.get(slot_id)
+        known = self._verdicts.get(slot_id) or self._decided.verdict(slot_id)
         return known or Verdict(slot_id, Ruling.REFUSED, "", Reason.EXPIRED)
+
+    def rejoin(self, replica: str, holdings: Sequence[Holding]) -> Reply:
+        """Take over what a replica had in hand from the start before this one.
+
+        Answers each holding: reserved or still open (`RESERVED`), or what the store says of it.
+        """
+        self._last_heard[replica] = self._clock()
+        verdicts = []
+        for holding in holdings:
+            slot = holding.slot
+            decided = self._decided.verdict(slot.id)
+            if decided is not None or slot.id in self._open:
+                verdicts.append(decided or self.verdict_of(slot.id))
+                continue
+            held = OpenSlot(slot, slot.id.rpartition("-")[0], replica)
+            self._open[slot.id] = held
+            self._balancer.adopt(slot)
+            if holding.question is None or holding.vector is None:
+                verdicts.append(Verdict(slot.id, Ruling.RESERVED, slot.topic))
+                continue
+            probe = self._index.probe(holding.vector[None])
+            filing = self._labeller.as_filed(holding.vector, holding.topic)
+            verdict = self._judge_question(held, holding.question, filing, probe.nearest(0))
+            if verdict.ruling is Ruling.RESERVED:
+                probe.reserve(0, slot.id, holding.question.text)
+            verdicts.append(verdict)
+        return self._reply(verdicts=tuple(verdicts))
+
+    def _reply(self, **parts: Any) -> Reply:
+        return Reply(closed=self._closed(), epoch=self._epoch, **parts)
 
     # -- commit --------------------------------------------------------------------
 
@@ -236,7 +268,16 @@ class Coordinator:
         tokens = refusal.tokens
         if refusal.ends_slot and held.phase is Phase.RESERVED:
             tokens += held.question_tokens  # no record will carry them
-        self._outbox.refuse(held, refusal.stage, refusal.reason, refusal.text, tokens, refusal.span)
+        if not self._decided.knows(refusal):
+            self._outbox.refuse(
+                held,
+                refusal.stage,
+                refusal.reason,
+                refusal.text,
+                tokens,
+                refusal.span,
+                attempt=refusal.attempt,
+            )
         if not refusal.ends_slot:
             return
         judged = refusal.reason not in (Reason.INTERRUPTED, Reason.TOPIC_FULL)

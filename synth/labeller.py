@@ -75,6 +75,13 @@ class TopicLabeller:
             columns.append(closest.mean(axis=1))
         return cast(npt.NDArray[np.float32], np.stack(columns, axis=1))
 
+    def as_filed(self, vector: Vectors, topic: str) -> Filing:
+        """The filing of a question that is known to be filed under `topic`."""
+        scores = self.scores(vector[None])[0]
+        best_at = int(scores.argmax())
+        score = float(scores[self.topics.index(topic)])
+        return Filing(topic, self.topics[best_at], score, float(scores[best_at]))
+
     def file(
         self, scores: npt.NDArray[np.float32], wanted: str, with_room: Container[str]
     ) -> Filing:

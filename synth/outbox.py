@@ -10,7 +10,7 @@ from typing import Any
 
 from synth.gates import Stage
 from synth.index import DuplicateIndex, Neighbour
-from synth.protocol import Slot, Tokens
+from synth.protocol import Refusal, Ruling, Slot, Tokens, Verdict
 from synth.records import Record
 from synth.specs import SITUATION
 from synth.store import SegmentWriter
@@ -40,6 +40,30 @@ class OpenSlot:
     scores: Mapping[str, float] = field(default_factory=dict)
     question_tokens: Tokens = field(default_factory=Tokens)
     answer_tokens: Tokens = field(default_factory=Tokens)
+
+
+@dataclass
+class Decided:
+    """Verdicts of the starts before this one, as the store holds them.
+
+    Attributes:
+        committed: slot id -> topic.
+        refused: (slot id, stage, attempt) -> (topic, reason).
+    """
+
+    committed: dict[str, str] = field(default_factory=dict)
+    refused: dict[tuple[str, str, int], tuple[str, str]] = field(default_factory=dict)
+
+    def verdict(self, slot_id: str) -> Verdict | None:
+        """What was decided on a slot's record or question; None when nothing was."""
+        if slot_id in self.committed:
+            return Verdict(slot_id, Ruling.COMMITTED, self.committed[slot_id])
+        known = self.refused.get((slot_id, Stage.QUESTION, 0))
+        return Verdict(slot_id, Ruling.REFUSED, *known) if known else None
+
+    def knows(self, refusal: Refusal) -> bool:
+        """Whether a refusal that a replica sends again is in the store already."""
+        return (refusal.slot_id, refusal.stage, refusal.attempt) in self.refused
 
 
 @dataclass(frozen=True)
@@ -89,6 +113,7 @@ class Outbox:
         tokens: Tokens,
         detail: str = "",
         nearest: Neighbour | None = None,
+        attempt: int = 0,
     ) -> None:
         """Put a refused text into the next commit."""
         self._refused.append(
@@ -103,6 +128,7 @@ class Outbox:
                 "text": text,
                 "question": held.question if stage is Stage.ANSWER else None,
                 "requested_topic": held.slot.topic,
+                "attempt": attempt,
                 "prompt_tokens": tokens.prompt,
                 "completion_tokens": tokens.completion,
                 "created_at": datetime.now(UTC),

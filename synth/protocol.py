@@ -17,6 +17,9 @@ from synth.gates import Stage
 Vectors = npt.NDArray[np.float32]
 
 
+NO_EPOCH = 0  # what a replica knows of the coordinator's starts before its first call
+
+
 class Reason(StrEnum):
     """Why the coordinator or the way of a record refused a candidate; gates add their own."""
 
@@ -86,6 +89,7 @@ class Refusal:
     Attributes:
         ends_slot: the slot is given up; else another answer will be tried for it.
         span: the part of the text that shows the reason.
+        attempt: which answer of the slot this was, from 0.
     """
 
     slot_id: str
@@ -95,6 +99,7 @@ class Refusal:
     tokens: Tokens
     span: str = ""
     ends_slot: bool = True
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,22 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """A slot that a replica has in hand, as it tells a coordinator that was restarted.
+
+    Attributes:
+        topic: where its question was filed; empty when it has no reservation yet.
+        question: the reserved question.
+        vector: that question's embedding.
+    """
+
+    slot: Slot
+    topic: str = ""
+    question: Candidate | None = None
+    vector: Vectors | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What every call to the coordinator answers.
 
@@ -146,6 +167,8 @@ class Reply:
         lease: slots to work on, when some were asked for and are to be had.
         finished: no lease will ever come again.
         retry_after: seconds to wait before asking for a lease again.
+        epoch: which start of the coordinator answers.
+        rejoin: this start does not know the caller yet; nothing was done. Send the holdings.
     """
 
     verdicts: tuple[Verdict, ...] = ()
@@ -153,3 +176,5 @@ class Reply:
     lease: Lease | None = None
     finished: bool = False
     retry_after: float = 0.0
+    epoch: int = NO_EPOCH
+    rejoin: bool = False

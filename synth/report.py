@@ -27,6 +27,9 @@ _PACKAGES = (
 )
 
 
+_ENOUGH_TO_JUDGE = 5  # records after which a pace means something
+
+
 class Status(StrEnum):
     """How a run stands, or how it ended."""
 
@@ -142,8 +145,8 @@ class Snapshot:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to go at this session's pace, or None before anything was accepted."""
-        if not self.session_accepted:
+        """Time to go at this session's pace, or None while there is too little to judge by."""
+        if self.session_accepted < _ENOUGH_TO_JUDGE:
             return None
         return (self.target - self.accepted) * self.generate_s / self.session_accepted
 

@@ -23,12 +23,14 @@ from synth.errors import StoreError
 from synth.index import DuplicateIndex, ExactRepeats
 from synth.labeller import TopicLabeller
 from synth.models import BUILTIN_MODEL, describe
+from synth.outbox import Decided
 from synth.protocol import Reason, Tokens
 from synth.report import Tally, Timing, TopicTally, versions
 from synth.specs import SITUATION, Specs, find_specs_dir, load_specs
 from synth.store import RunFiles
 from synth.targets import share_out
 
+_REMEMBERED_EPOCHS = 8  # starts whose verdicts a replica may still ask for
 _RESTORED = (
     "id",
     "topic",
@@ -45,6 +47,8 @@ _RESTORED_REFUSALS = (
     "id",
     "topic",
     "requested_topic",
+    "stage",
+    "attempt",
     "reason",
     "prompt_tokens",
     "completion_tokens",
@@ -125,6 +129,7 @@ class Restored:
     index: DuplicateIndex
     repeats: ExactRepeats
     tally: Tally
+    decided: Decided
 
 
 class Session:
@@ -166,7 +171,7 @@ class Session:
         config = plan.config
         on_cpu = config.embedder.model_copy(update={"device": "cpu"})  # GPUs are the engines'
         embedder = Embedder(on_cpu, threads=1)
-        restored = _restore(plan, embedder.dim, self.epoch)
+        restored = _restore(plan, embedder.dim, self.run_id, self.epoch)
         self.coordinator = Coordinator(
             run_id=self.run_id,
             epoch=self.epoch,
@@ -177,6 +182,7 @@ class Session:
             labeller=TopicLabeller(plan.specs, embedder.embed, config.topic_gate),
             tally=restored.tally,
             repeats=restored.repeats,
+            decided=restored.decided,
             clock=clock,
         )
         schema = store.accepted_schema(embedder.dim, list(plan.specs.facets))
@@ -260,7 +266,7 @@ def _new_run_id(plan: Plan) -> str:
     return hashlib.sha256(plan.fingerprint.encode()).hexdigest()[:8]
 
 
-def _restore(plan: Plan, dim: int, epoch: int) -> Restored:
+def _restore(plan: Plan, dim: int, run_id: str, epoch: int) -> Restored:
     """Rebuild coverage, index and counts from the segments alone."""
     config = plan.config
     balancer = Balancer(
@@ -272,6 +278,8 @@ def _restore(plan: Plan, dim: int, epoch: int) -> Restored:
     )
     tally = Tally({topic: TopicTally() for topic in plan.specs.topics})
     index, repeats = DuplicateIndex(dim, config.dedup.threshold), ExactRepeats()
+    decided = Decided()
+    recent = tuple(f"{run_id}-{e:03d}-" for e in range(max(1, epoch - _REMEMBERED_EPOCHS), epoch))
     asked: dict[str, str] = {}  # slot id -> the topic that it was asked for
     for batch in _compatible_rows(plan, dim):
         flat = batch.column("embedding").flatten().to_numpy()
@@ -286,18 +294,23 @@ def _restore(plan: Plan, dim: int, epoch: int) -> Restored:
             tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
             tally.accept(row["topic"], row["requested_topic"], tokens, row["nearest_similarity"])
             asked[row["id"]] = row["requested_topic"]
+            if row["id"].startswith(recent):
+                decided.committed[row["id"]] = row["topic"]
     for batch in store.read_rows(plan.files.rejected, _RESTORED_REFUSALS):
         for row in batch.to_pylist():
             _check_topic(plan, row["topic"])
             tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
             tally.reject(row["topic"], row["reason"], tokens)
+            if row["id"].startswith(recent):
+                key = (row["id"], row["stage"], row["attempt"])
+                decided.refused[key] = (row["topic"], row["reason"])
             if row["reason"] not in (Reason.INTERRUPTED, Reason.EXPIRED):
                 asked[row["id"]] = row["requested_topic"]
     attempts = Counter(asked.values())
     for topic, counts in tally.topics.items():
         balancer.restore(topic, counts.accepted, attempts[topic])
     _check_against_plan(plan, tally)
-    return Restored(balancer, index, repeats, tally)
+    return Restored(balancer, index, repeats, tally, decided)
 
 
 def _compatible_rows(plan: Plan, dim: int) -> Iterator[pa.RecordBatch]:

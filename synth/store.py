@@ -67,6 +67,7 @@ REJECTED_SCHEMA = pa.schema(
         ("text", pa.string()),
         ("question", pa.string()),
         ("requested_topic", pa.string()),
+        ("attempt", pa.int32()),
         ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
         ("created_at", pa.timestamp("ms", tz="UTC")),

@@ -13,6 +13,7 @@ from synth.config import RunConfig, TopicGateConfig
 from synth.coordinator import Coordinator
 from synth.index import DuplicateIndex, ExactRepeats
 from synth.labeller import Filing, TopicLabeller
+from synth.outbox import Decided
 from synth.protocol import Candidate, QuestionBatch, Tokens, Vectors
 from synth.report import Tally, TopicTally
 from synth.specs import Specs
@@ -80,6 +81,7 @@ class Bench:
             labeller=AgreeingLabeller(specs, about),
             tally=self.tally,
             repeats=ExactRepeats(),
+            decided=Decided(),
             clock=lambda: self.now,
         )
         (folder / "accepted").mkdir(parents=True, exist_ok=True)

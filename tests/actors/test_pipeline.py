@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from actors.checker import Checker
 from actors.pipeline import EngineStalledError, Pipeline
 from synth.config import RunConfig, load_config
 from synth.coordinator import Coordinator
-from synth.protocol import AnswerBatch, QuestionBatch, Reply
+from synth.protocol import AnswerBatch, Holding, QuestionBatch, Reply
 from synth.report import Status
 from synth.specs import Specs
 from tests.fakes import DIM, Bench, vector_of
@@ -44,23 +45,26 @@ class LocalPort:
     def coordinator(self) -> Coordinator:
         return self.bench.coordinator
 
-    async def lease(self, want: int) -> Reply:
+    async def lease(self, epoch: int, want: int) -> Reply:  # noqa: ARG002
         self.calls["lease"] += 1
         reply = self.coordinator.lease("r0", want)
         if reply.lease:
             self.leased += [slot.id for slot in reply.lease.slots]
         return reply
 
-    async def reserve(self, batch: QuestionBatch) -> Reply:
+    async def reserve(self, epoch: int, batch: QuestionBatch) -> Reply:  # noqa: ARG002
         self.calls["reserve"] += 1
         return self.coordinator.reserve("r0", batch)
 
-    async def commit(self, batch: AnswerBatch) -> Reply:
+    async def commit(self, epoch: int, batch: AnswerBatch) -> Reply:  # noqa: ARG002
         self.calls["commit"] += 1
         reply = self.coordinator.commit("r0", batch)
         await asyncio.sleep(self._delay)
         self.bench.commit()
         return reply
+
+    async def rejoin(self, holdings: Sequence[Holding]) -> Reply:
+        return self.coordinator.rejoin("r0", holdings)
 
 
 @pytest.fixture
@@ -206,7 +210,7 @@ def test_a_coordinator_that_fails_ends_the_pipeline_with_its_error(
     bench = Bench(specs, small, dict.fromkeys(specs.topics, 4), tmp_path)
 
     class Broken(LocalPort):
-        async def reserve(self, batch: QuestionBatch) -> Reply:  # noqa: ARG002
+        async def reserve(self, epoch: int, batch: QuestionBatch) -> Reply:  # noqa: ARG002
             raise ConnectionError("gone")
 
     work, _ = pipeline(specs, small, Broken(bench), Script())

@@ -125,7 +125,7 @@ def test_invariant_4_a_slot_that_is_sent_twice_gets_the_verdict_it_has(bench: Be
     bench.coordinator.commit("r0", answers([first.id]))
     bench.coordinator.commit("r0", answers([first.id], "another wording"))
     assert bench.commit() == 1
-    assert bench.coordinator.verdicts_of([first.id])[0].ruling is Ruling.COMMITTED
+    assert bench.coordinator.verdict_of(first.id).ruling is Ruling.COMMITTED
     bench.coordinator.commit("r0", answers([first.id]))
     assert bench.commit() == 0
 
@@ -205,7 +205,7 @@ def test_invariant_7_and_refused_when_that_topic_has_no_room(
     bench = Bench(specs, config, {TOPIC: 2}, tmp_path, about={TOPIC: "stress"})
     slots = lease(bench, want=1)
     assert reserve(bench, slots) == [Ruling.REFUSED]
-    assert bench.coordinator.verdicts_of([slots[0].id])[0].reason == Reason.OFF_TOPIC
+    assert bench.coordinator.verdict_of(slots[0].id).reason == Reason.OFF_TOPIC
 
 
 def test_invariant_8_a_saturated_topic_ends_the_run_and_is_named(

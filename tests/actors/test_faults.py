@@ -1,0 +1,102 @@
+"""Things die: what was committed stays, nothing comes twice, and the run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.actors.test_launch import orphans
+from tests.check_folder import digests, problems
+from tests.conftest import REPO
+
+SLOW = {"delay_s": 0.4, "too_short": 0.2}
+
+
+def start(folder: Path, script: dict[str, object], *options: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable, "-m", "tests.scripted_run", json.dumps(script), f"out={folder}",
+        "targets.policy=uniform", "targets.total=132", "engine.max_num_seqs=8",
+        "store.commit_seconds=0.3", *options,
+    ]  # fmt: skip
+    log = open(folder.with_suffix(".log"), "a")  # noqa: SIM115 - inherited by the run
+    return subprocess.Popen(command, cwd=REPO, stdout=log, stderr=log, start_new_session=True)
+
+
+def wait_for_records(folder: Path, run: subprocess.Popen[str], more_than: int = 0) -> None:
+    deadline = time.monotonic() + 120
+    while len(list((folder / "accepted").glob("segment-*"))) <= more_than:
+        assert run.poll() is None, folder.with_suffix(".log").read_text()
+        assert time.monotonic() < deadline, folder.with_suffix(".log").read_text()
+        time.sleep(0.05)
+
+
+def finish(folder: Path, run: subprocess.Popen[str], earlier: dict[str, str]) -> None:
+    code = run.wait(timeout=240)
+    assert code == 0, folder.with_suffix(".log").read_text()
+    assert problems(folder, earlier) == []
+    assert orphans() == []
+
+
+def process_named(name: str) -> psutil.Process:
+    for process in psutil.process_iter(["cmdline"]):
+        if " ".join(process.info["cmdline"] or []).startswith(name):
+            return process
+    raise AssertionError(f"no process {name}")
+
+
+def test_a_coordinator_that_is_killed_is_rebuilt_from_the_store(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = start(folder, SLOW)
+    wait_for_records(folder, run)
+    earlier = digests(folder)
+    process_named("ray::CoordinatorActor").send_signal(signal.SIGKILL)
+    finish(folder, run, earlier)
+    assert json.loads((folder / "run.json").read_text())["epoch"] == 2
+    log = folder.with_suffix(".log").read_text()
+    assert "Traceback" not in log
+
+
+def test_a_replica_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = start(folder, SLOW, "engine.replicas=2")
+    wait_for_records(folder, run)
+    earlier = digests(folder)
+    process_named("ray::ReplicaActor").send_signal(signal.SIGKILL)
+    finish(folder, run, earlier)
+
+
+def test_a_driver_that_is_killed_leaves_no_process_and_a_folder_that_resumes(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    run = start(folder, SLOW)
+    wait_for_records(folder, run)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    assert orphans(within_s=40) == []
+    earlier = digests(folder)
+    finish(folder, start(folder, SLOW), earlier)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_leaves_at_once_and_harms_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    folder = tmp_path / "run"
+    run = start(folder, {"delay_s": 2.0})
+    wait_for_records(folder, run)
+    os.kill(run.pid, number)
+    time.sleep(0.5)
+    os.kill(run.pid, number)
+    assert run.wait(timeout=20) == 130
+    assert orphans(within_s=40) == []
+    earlier = digests(folder)
+    finish(folder, start(folder, SLOW), earlier)

@@ -1,0 +1,27 @@
+"""A run with the scripted engine, for faults: python -m tests.scripted_run SCRIPT OPTION..."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from actors.launch import Options, execute
+from synth.config import load_config
+from synth.report import Status
+from synth.runs import make_plan
+from tests.scripted import Script
+
+REPO = Path(__file__).parent.parent
+
+
+def main() -> int:
+    script = Script(**json.loads(sys.argv[1]))
+    plan = make_plan(load_config(None, sys.argv[2:]), REPO)
+    snapshot = execute(plan, Options(), lambda _: None, print, engine_factory=script)
+    print(snapshot.status, snapshot.reason, flush=True)
+    return 0 if snapshot.status is Status.COMPLETE else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
