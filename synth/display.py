@@ -122,10 +122,11 @@ def topic_table(snapshot: Snapshot, rows: int) -> Table:
 def closing_table(report: Mapping[str, Any]) -> Table:
     """The figures of a run, topic by topic."""
     table = Table(title=f"{report['accepted']} of {report['target']} records: {report['status']}")
-    table.add_column("topic", no_wrap=True)
-    for name in ("target", "accepted", "generated", "acceptance"):
-        table.add_column(name, justify="right")
-    table.add_column("most refused for", no_wrap=True)
+    for name in ("topic", "target", "accepted", "generated", "acceptance", "most refused for"):
+        number = name not in ("topic", "most refused for")
+        table.add_column(
+            name, justify="right" if number else "left", no_wrap=True, min_width=len(name)
+        )
     for topic, figures in report["topics"].items():
         reasons = list(figures["rejected"].items())[:2]
         table.add_row(

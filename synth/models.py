@@ -140,7 +140,9 @@ def ensure_builtin_model() -> Path:
 def _convert_gguf(source: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     folder = str(source.parent)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=source.name)
     model = AutoModelForCausalLM.from_pretrained(
