@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import time
 from collections.abc import Sequence
 
@@ -22,10 +23,15 @@ MAX_CONCURRENCY = 100_000
 
 
 class CoordinatorActor:
-    """Owns coverage, index and store of one run; made an actor at launch. Call `open` first."""
+    """Owns coverage, index and store of one run; made an actor at launch. Call `open` first.
 
-    def __init__(self, plan: Plan, accept_changes: bool):
-        self._plan = plan
+    Args:
+        accept_changes: resume although the config differs.
+        pieces: the pickled `Plan`, cut up.
+    """
+
+    def __init__(self, accept_changes: bool, *pieces: bytes):
+        self._plan: Plan = pickle.loads(b"".join(pieces))
         self._accept_changes = accept_changes
         self._session: Session | None = None
         self._committing: asyncio.Task[None] | None = None

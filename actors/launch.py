@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 import socket
 import time
@@ -23,6 +24,7 @@ _POLL_S = 0.5
 _DRAIN_S = 60.0  # after a signal, until what is in flight must have been booked
 _KNOCK_S = 5.0
 _COORDINATOR_RESTARTS = 20
+_PIECE_BYTES = 65536
 _COORDINATOR_PATIENCE_S = 300.0  # a large store takes a while to be read again
 _CLOSE_S = 10.0  # until an engine must have stopped by itself
 
@@ -108,7 +110,8 @@ def execute(
     """
     say("checking models, folder and config")
     preflight(plan, options)
-    with Interrupts().installed() as interrupts, _ray(options.address, say):
+    # In this order: ray.init puts a handler of its own on SIGTERM.
+    with _ray(options.address, say), Interrupts().installed() as interrupts:
         return _supervise(plan, options, show, say, interrupts, engine_factory)
 
 
@@ -183,8 +186,6 @@ def _supervise(
     from actors.supervisor import Supervisor, cause_of
 
     places = place_replicas(plan.config.engine, ray_nodes())
-    # Held here for as long as the run: a restarted actor is given its arguments once more.
-    shared_plan = ray.put(plan)
     coordinator = (
         ray.remote(CoordinatorActor)
         .options(
@@ -193,7 +194,7 @@ def _supervise(
             max_restarts=_COORDINATOR_RESTARTS,
             scheduling_strategy=_on_this_node(),
         )
-        .remote(shared_plan, options.accept_changes)
+        .remote(options.accept_changes, *_pieces(plan))
     )
     opening = coordinator.open.remote()
     extra = (engine_factory,) if engine_factory else ()
@@ -223,6 +224,16 @@ def _supervise(
         ) from error
     finally:
         supervisor.close(_CLOSE_S)
+
+
+def _pieces(plan: Plan) -> list[bytes]:
+    """A plan as arguments that an actor can be restarted with.
+
+    Ray puts an argument above 100 kB into its object store and forgets it there; smaller ones
+    stay with the actor's description.
+    """
+    packed = pickle.dumps(plan)
+    return [packed[at : at + _PIECE_BYTES] for at in range(0, len(packed), _PIECE_BYTES)]
 
 
 def _on_this_node() -> Any:

@@ -97,8 +97,8 @@ class ScriptedEngine:
             for start in range(0, len(words), 5)
         ]
         return (
-            f"I write to you about {topic.group(1).lower()}, since it fills my days. "
-            f"In my case it is this: {', '.join(parts)}. "
+            f"I write to you of {' '.join(rng.sample(_WORDS, 2))} and {topic.group(1).lower()}, "
+            f"of {' '.join(rng.sample(_WORDS, 2))} too. In my case it is this: {', '.join(parts)}. "
             f"I thought of {' and '.join(rng.sample(_WORDS, 5))}, and my days go by like that. "
             "I have not found a way to talk about it with my people, and I wonder what I could "
             "do about it this week, or whom I could ask?"

@@ -19,7 +19,9 @@ from synth.embedding import Embedder
 from synth.report import Status
 from synth.runs import make_plan
 from synth.specs import Specs
+from tests.actors.test_faults import process_named
 from tests.actors.test_launch import orphans
+from tests.check_folder import digests, problems
 from tests.conftest import REPO
 
 pytestmark = pytest.mark.engine
@@ -102,6 +104,24 @@ def test_the_other_structured_output_backends_fill_a_topic(tmp_path: Path, backe
     snapshot = execute(plan, Options(), lambda _: None, lambda _: None)
     assert snapshot.status is Status.COMPLETE
     assert "unparsable" not in json.loads(plan.files.report.read_text())["rejected_by_reason"]
+
+
+def test_an_engine_core_that_is_killed_is_replaced_and_the_run_completes(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    options = ["targets.policy=explicit", "targets.topics.anxiety=6", "engine.max_num_seqs=8"]
+    run = subprocess.Popen(
+        [*EVENFILL, "run", *(f"--set={option}" for option in options), "--out", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for_records(folder, run)
+    earlier = digests(folder)
+    process_named("VLLM::EngineCore").kill()
+    output, _ = run.communicate(timeout=400)
+    assert run.returncode == 0, output
+    assert problems(folder, earlier) == []
+    assert orphans() == []
 
 
 def test_a_preview_shows_prompt_and_records_and_keeps_nothing(tmp_path: Path) -> None:
