@@ -6,12 +6,14 @@ import asyncio
 import pickle
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from synth.errors import UserError
 from synth.outbox import CommitBatch
 from synth.protocol import NO_EPOCH, AnswerBatch, Holding, QuestionBatch, Reply
 from synth.report import Snapshot, Status
 from synth.runs import Plan, Session
+from synth.segments import SegmentWriter
 
 _TICK_S = 0.1
 _REPORT_S = 5.0  # between refreshes of report.json
@@ -105,6 +107,8 @@ class CoordinatorActor:
         self._closed = True
         if self._committing:
             await self._committing
+        for writer in (run.accepted, run.rejected):
+            await self._compact(writer, 2)
         run.close()
         return run.coordinator.snapshot(run.generate_s)
 
@@ -148,7 +152,16 @@ class CoordinatorActor:
         run.committed(len(batch.accepted))
         if durable:
             durable.set_result(None)
+        every = self._plan.config.store.compact_segments
+        for writer in (run.accepted, run.rejected):
+            if writer.written and writer.written % every == 0:
+                await self._compact(writer, every)
         return True
+
+    async def _compact(self, writer: SegmentWriter, at_least: int) -> None:
+        """Merge small segments; a full disk shows at the next commit, not here."""
+        with suppress(OSError):
+            await asyncio.to_thread(writer.compact, at_least)
 
     async def _write(self, run: Session, batch: CommitBatch) -> Exception | None:
         """Write a batch, trying again for a while; meanwhile no commit is acknowledged."""

@@ -181,7 +181,7 @@ def _supervise(
     from ray.exceptions import RayError
 
     from actors.coordinator import MAX_CONCURRENCY, CoordinatorActor
-    from actors.placement import Place, place_replicas, ray_nodes
+    from actors.placement import Place, place_replicas, ray_nodes, relocate
     from actors.replica import ReplicaActor
     from actors.supervisor import Supervisor, cause_of
 
@@ -209,7 +209,14 @@ def _supervise(
     engine = plan.config.engine
     where = "GPU" if places[0].gpus else "CPU"
     say(f"starting {len(places)} vLLM replica(s) on {where}; their logs are in {plan.files.logs}")
-    supervisor = Supervisor(places, make, coordinator, engine.start_timeout, engine.max_restarts)
+    supervisor = Supervisor(
+        places,
+        make,
+        lambda place: relocate(place, ray_nodes()),
+        coordinator,
+        engine.start_timeout,
+        engine.max_restarts,
+    )
     try:
         mistake = ray.get(opening)  # meanwhile the engines start
         if isinstance(mistake, UserError):

@@ -63,6 +63,17 @@ def ray_nodes() -> list[Node]:
     ]
 
 
+def relocate(place: Place, nodes: Sequence[Node]) -> Place:
+    """The same place, or one on the largest node when its own has left the cluster.
+
+    There it may share cores with a replica that is already at work: slower than a free node,
+    but the run goes on.
+    """
+    if place.gpus or not nodes or any(node.id == place.node for node in nodes):
+        return place
+    return Place(0, max(nodes, key=lambda node: (node.cpus, node.id)).id, (0, 1))
+
+
 def place_replicas(engine: EngineConfig, nodes: Sequence[Node]) -> list[Place]:
     """One place per replica.
 

@@ -59,6 +59,7 @@ class Supervisor:
     Args:
         places: one per replica.
         make: creates a replica actor by name and place.
+        relocate: where to start a replica again whose place may be gone.
         coordinator: handle of the coordinator actor.
         start_timeout: seconds a replica may take to come up.
         max_restarts: deaths in a row after which a replica is retired.
@@ -69,12 +70,14 @@ class Supervisor:
         self,
         places: Sequence[Place],
         make: MakeReplica,
+        relocate: Callable[[Place], Place],
         coordinator: Any,
         start_timeout: float,
         max_restarts: int,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._make = make
+        self._relocate = relocate
         self._coordinator = coordinator
         self._start_timeout = start_timeout
         self._max_restarts = max_restarts
@@ -149,6 +152,8 @@ class Supervisor:
             self._kill(replica)
 
     def _start(self, replica: Watched) -> None:
+        if replica.born:
+            replica.place = self._relocate(replica.place)
         replica.handle = self._make(replica.incarnation, replica.place)
         replica.pending = replica.handle.start.remote()
         replica.state, replica.since = State.STARTING, self._clock()

@@ -164,6 +164,7 @@ class StoreConfig(Section):
 
     commit_seconds: float = Field(2.0, gt=0)
     commit_records: int = Field(512, ge=1)
+    compact_segments: int = Field(64, ge=2, description="commits that are merged into one file")
     retry: Duration = Field(60.0, description="how long a failing write is tried again")
 
 

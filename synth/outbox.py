@@ -12,8 +12,8 @@ from synth.gates import Stage
 from synth.index import DuplicateIndex, Neighbour
 from synth.protocol import Refusal, Ruling, Slot, Tokens, Verdict
 from synth.records import Record
+from synth.segments import SegmentWriter
 from synth.specs import SITUATION
-from synth.store import SegmentWriter
 
 Row = dict[str, Any]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from synth import store
 from synth.config import ConfigError, RunConfig, Targets, did_you_mean
 from synth.prompts import question_messages
 from synth.protocol import Slot
 from synth.report import Status
 from synth.runs import make_plan
+from synth.segments import read_rows
 from synth.specs import SITUATION
 
 _COLUMNS = ("id", "topic", "requested_topic", "facets", "question", "answer", "seed")
@@ -53,9 +53,7 @@ def preview_records(
         with run_display(console) as display:
             snapshot = execute(plan, Options(), display.show, display.say)
         rows = [
-            row
-            for batch in store.read_rows(plan.files.accepted, _COLUMNS)
-            for row in batch.to_pylist()
+            row for batch in read_rows(plan.files.accepted, _COLUMNS) for row in batch.to_pylist()
         ]
     shown = []
     for row in rows:

@@ -18,6 +18,7 @@ from synth import prompts, store
 from synth.balancer import Balancer
 from synth.config import RunConfig, content_of, differences, fingerprint
 from synth.coordinator import Coordinator
+from synth.durable import remove_leftovers, write_durably
 from synth.embedding import Embedder
 from synth.errors import StoreError
 from synth.index import DuplicateIndex, ExactRepeats
@@ -26,6 +27,14 @@ from synth.models import BUILTIN_MODEL, describe
 from synth.outbox import Decided
 from synth.protocol import Reason, Tokens
 from synth.report import Tally, Timing, TopicTally, versions
+from synth.segments import (
+    REJECTED_SCHEMA,
+    SegmentWriter,
+    accepted_schema,
+    last_epoch,
+    read_rows,
+    remove_superseded,
+)
 from synth.specs import SITUATION, Specs, find_specs_dir, load_specs
 from synth.store import RunFiles
 from synth.targets import share_out
@@ -157,8 +166,8 @@ class Session:
         manifest = check_resumable(plan, accept_changes)
         self.epoch = 1 + max(
             int(manifest["epoch"]) if manifest else 0,
-            store.last_epoch(plan.files.accepted),
-            store.last_epoch(plan.files.rejected),
+            last_epoch(plan.files.accepted),
+            last_epoch(plan.files.rejected),
         )
         self.run_id = str(manifest["run_id"]) if manifest else _new_run_id(plan)
         self._past = Timing(**manifest["timing"]) if manifest else Timing()
@@ -167,7 +176,8 @@ class Session:
         self._engine_up: float | None = None
         self._first_record: float | None = None
         for folder in (plan.files.accepted, plan.files.rejected):
-            store.remove_leftovers(folder)
+            remove_leftovers(folder)
+            remove_superseded(folder)
         config = plan.config
         on_cpu = config.embedder.model_copy(update={"device": "cpu"})  # GPUs are the engines'
         embedder = Embedder(on_cpu, threads=1)
@@ -185,9 +195,9 @@ class Session:
             decided=restored.decided,
             clock=clock,
         )
-        schema = store.accepted_schema(embedder.dim, list(plan.specs.facets))
-        self.accepted = store.SegmentWriter(plan.files.accepted, schema, self.epoch)
-        self.rejected = store.SegmentWriter(plan.files.rejected, store.REJECTED_SCHEMA, self.epoch)
+        schema = accepted_schema(embedder.dim, list(plan.specs.facets))
+        self.accepted = SegmentWriter(plan.files.accepted, schema, self.epoch)
+        self.rejected = SegmentWriter(plan.files.rejected, REJECTED_SCHEMA, self.epoch)
         self.save()
 
     def engine_is_up(self) -> None:
@@ -253,7 +263,7 @@ class Session:
         self.save()
         report = self.coordinator.report(self.timing())
         card = dataset_card(self._plan.config, self._plan.specs, report)
-        store.write_durably(self._files.card, card.encode())
+        write_durably(self._files.card, card.encode())
         self._lock.release()
 
 
@@ -296,7 +306,7 @@ def _restore(plan: Plan, dim: int, run_id: str, epoch: int) -> Restored:
             asked[row["id"]] = row["requested_topic"]
             if row["id"].startswith(recent):
                 decided.committed[row["id"]] = row["topic"]
-    for batch in store.read_rows(plan.files.rejected, _RESTORED_REFUSALS):
+    for batch in read_rows(plan.files.rejected, _RESTORED_REFUSALS):
         for row in batch.to_pylist():
             _check_topic(plan, row["topic"])
             tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
@@ -315,8 +325,8 @@ def _restore(plan: Plan, dim: int, run_id: str, epoch: int) -> Restored:
 
 def _compatible_rows(plan: Plan, dim: int) -> Iterator[pa.RecordBatch]:
     """The accepted rows, as long as they fit this plan's topics, facets and vectors."""
-    expected = store.accepted_schema(dim, list(plan.specs.facets))
-    for batch in store.read_rows(plan.files.accepted, _RESTORED):
+    expected = accepted_schema(dim, list(plan.specs.facets))
+    for batch in read_rows(plan.files.accepted, _RESTORED):
         for name in ("facets", "embedding"):
             if batch.schema.field(name).type != expected.field(name).type:
                 raise StoreError(

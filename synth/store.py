@@ -1,93 +1,26 @@
-"""The run folder: accepted and refused candidates as Parquet segments, and nothing beside them.
+"""The run folder: its parts, its lock, and the JSON files beside the segments.
 
-A segment is written once, under a temporary name, made durable and renamed; a record exists
-exactly when its segment does. One process writes to a folder at a time and holds its lock.
+One process writes to a folder at a time and holds its lock.
 """
 
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import os
-import re
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from synth.durable import write_durably
 from synth.errors import StoreError
+from synth.segments import segments
 
-_SEGMENT = re.compile(r"segment-(\d{4})-(\d{6})\.parquet")
-_READ_ROWS = 4096
 _LOCK_PATIENCE_S = 3.0  # the processes of a run that was just killed take a moment to go
-
-
-def accepted_schema(dim: int, facets: Sequence[str]) -> pa.Schema:
-    """Columns of an accepted record; `embedding` is float32 of length `dim`."""
-    names = ["situation", *facets]
-    return pa.schema(
-        [
-            ("id", pa.string()),
-            ("topic", pa.string()),
-            ("facets", pa.struct([(name, pa.string()) for name in names])),
-            ("question", pa.string()),
-            ("answer", pa.string()),
-            ("model", pa.string()),
-            ("seed", pa.int64()),
-            ("lease", pa.string()),
-            ("nearest_id", pa.string()),
-            ("nearest_similarity", pa.float32()),
-            ("scores", pa.struct([("topic", pa.float32()), ("best_topic", pa.float32())])),
-            ("embedding", pa.list_(pa.float32(), dim)),
-            ("created_at", pa.timestamp("ms", tz="UTC")),
-            ("requested_topic", pa.string()),
-            ("prompt_tokens", pa.int32()),
-            ("completion_tokens", pa.int32()),
-        ]
-    )
-
-
-REJECTED_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("topic", pa.string()),
-        ("stage", pa.string()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("nearest_id", pa.string()),
-        ("similarity", pa.float32()),
-        ("text", pa.string()),
-        ("question", pa.string()),
-        ("requested_topic", pa.string()),
-        ("attempt", pa.int32()),
-        ("prompt_tokens", pa.int32()),
-        ("completion_tokens", pa.int32()),
-        ("created_at", pa.timestamp("ms", tz="UTC")),
-    ]
-)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace `path` with `data` so that a crash leaves the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @dataclass(frozen=True)
@@ -269,82 +202,3 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Replace a JSON file durably."""
     write_durably(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-class SegmentWriter:
-    """Appends segments to one of a run's two folders; the only writer there.
-
-    Args:
-        folder: `accepted/` or `rejected/`.
-        schema: columns of every row.
-        epoch: number of this start of the run; part of the segments' names.
-    """
-
-    def __init__(self, folder: Path, schema: pa.Schema, epoch: int):
-        self._folder = folder
-        self._schema = schema
-        self._epoch = epoch
-        self._next = 0
-        self._last: Sequence[Mapping[str, Any]] | None = None
-
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write `rows` as one segment; they are durable when this returns.
-
-        The very same rows again, as after a failure elsewhere, are not written twice.
-        """
-        if not rows or rows is self._last:
-            return
-        table = pa.Table.from_pylist(list(rows), schema=self._schema)
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        path = self._folder / f"segment-{self._epoch:04d}-{self._next:06d}.parquet"
-        if path.exists():
-            raise StoreError(str(path), "is there already", "Has another run written here?")
-        write_durably(path, buffer.getvalue())
-        self._next += 1
-        self._last = rows
-
-
-def segments(folder: Path) -> list[Path]:
-    """A folder's segments in the order in which they were written.
-
-    Raises:
-        StoreError: the folder holds a file that no run writes.
-    """
-    found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.name.startswith(".") and path.name.endswith(".tmp"):
-            continue
-        if not _SEGMENT.fullmatch(path.name):
-            raise StoreError(str(path), "is not a segment of this run", "Move it out of the folder")
-        found.append(path)
-    return found
-
-
-def last_epoch(folder: Path) -> int:
-    """The highest epoch among a folder's segments; 0 when there is none."""
-    epochs = [int(path.name.split("-")[1]) for path in segments(folder)]
-    return max(epochs, default=0)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of a writer that was killed."""
-    for path in folder.glob(".*.tmp"):
-        with suppress(FileNotFoundError):
-            path.unlink()
-
-
-def read_rows(folder: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """All rows of a folder's segments, in batches, oldest first.
-
-    Raises:
-        StoreError: a segment that cannot be read; names it.
-    """
-    for path in segments(folder):
-        try:
-            with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(batch_size=_READ_ROWS, columns=list(columns))
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(
-                str(path), f"cannot be read ({error})", "Restore this segment, or move it away"
-            ) from error

@@ -16,8 +16,8 @@ from synth.labeller import Filing, TopicLabeller
 from synth.outbox import Decided
 from synth.protocol import Candidate, QuestionBatch, Tokens, Vectors
 from synth.report import Tally, TopicTally
+from synth.segments import REJECTED_SCHEMA, SegmentWriter, accepted_schema
 from synth.specs import Specs
-from synth.store import REJECTED_SCHEMA, SegmentWriter, accepted_schema
 
 DIM = 64
 

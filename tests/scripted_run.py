@@ -1,8 +1,12 @@
-"""A run with the scripted engine, for faults: python -m tests.scripted_run SCRIPT OPTION..."""
+"""A run with the scripted engine, for faults: python -m tests.scripted_run SCRIPT OPTION...
+
+Joins the Ray cluster at EVENFILL_TEST_ADDRESS, if that is set.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,9 +20,10 @@ REPO = Path(__file__).parent.parent
 
 
 def main() -> int:
+    address = os.environ.get("EVENFILL_TEST_ADDRESS")
     script = Script(**json.loads(sys.argv[1]))
     plan = make_plan(load_config(None, sys.argv[2:]), REPO)
-    snapshot = execute(plan, Options(), lambda _: None, print, engine_factory=script)
+    snapshot = execute(plan, Options(address), lambda _: None, print, engine_factory=script)
     print(snapshot.status, snapshot.reason, flush=True)
     return 0 if snapshot.status is Status.COMPLETE else 3
 

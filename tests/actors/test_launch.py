@@ -16,7 +16,7 @@ from actors.launch import Options, execute
 from synth.config import RunConfig, load_config
 from synth.report import Snapshot, Status
 from synth.runs import Plan, make_plan
-from synth.store import segments
+from synth.segments import segments
 from tests.conftest import REPO
 from tests.scripted import Script, ScriptedEngine
 
@@ -35,7 +35,8 @@ def run(plan: Plan, factory: Callable[..., ScriptedEngine]) -> Snapshot:
 
 
 def accepted(plan: Plan) -> list[dict[str, object]]:
-    rows = [r for path in segments(plan.files.accepted) for r in pq.read_table(path).to_pylist()]
+    tables = [pq.read_table(segment.path) for segment in segments(plan.files.accepted)]
+    rows = [row for table in tables for row in table.to_pylist()]
     ids = [row["id"] for row in rows]
     assert len(ids) == len(set(ids))
     return rows

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 
 from actors.engine import engine_arguments, engine_environment, sampling_arguments
-from actors.placement import Node, place_replicas
+from actors.placement import Node, Place, place_replicas, relocate
 from actors.replica import own_cores
 from synth.config import EngineConfig, RunConfig
 from synth.errors import ConfigError
@@ -58,6 +58,14 @@ def test_more_than_there_is_is_one_message(
 ) -> None:
     with pytest.raises(ConfigError, match=part):
         place_replicas(engine, nodes)
+
+
+def test_a_replica_whose_node_is_gone_moves_to_the_largest_that_is_left() -> None:
+    place = Place(0, "gone", (1, 2))
+    nodes = [Node("small", 2, 0), Node("large", 8, 0)]
+    assert relocate(place, nodes) == Place(0, "large", (0, 1))
+    assert relocate(Place(0, "small", (1, 2)), nodes) == Place(0, "small", (1, 2))
+    assert relocate(Place(gpus=2), nodes) == Place(gpus=2)
 
 
 def test_engine_arguments_follow_config_and_device() -> None:

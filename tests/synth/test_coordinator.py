@@ -22,8 +22,8 @@ from synth.protocol import (
     Tokens,
 )
 from synth.report import Status, Timing
+from synth.segments import segments
 from synth.specs import Specs
-from synth.store import segments
 from tests.fakes import DIM, Bench, near, questions, vector_of
 
 TOPIC = "anxiety"
@@ -44,7 +44,7 @@ def answers(slot_ids: list[str], tag: str = "") -> AnswerBatch:
 
 
 def rows(folder: Path) -> list[dict[str, object]]:
-    return [row for path in segments(folder) for row in pq.read_table(path).to_pylist()]
+    return [row for path in segments(folder) for row in pq.read_table(path.path).to_pylist()]
 
 
 def reserve(bench: Bench, slots: list[Slot], replica: str = "r0") -> list[Ruling]:

@@ -1,4 +1,4 @@
-"""The run folder: durable segments, one writer, and nothing foreign taken for its own."""
+"""The run folder: one writer, and nothing foreign taken for its own."""
 
 from __future__ import annotations
 
@@ -7,79 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from synth import store
+from synth.durable import write_durably
 from synth.errors import StoreError
-from synth.store import REJECTED_SCHEMA, RunLock, SegmentWriter, read_rows, run_files, segments
-
-ROW = {"id": "a", "topic": "stress", "reason": "repetition", "text": "x"}
-
-
-def test_segments_come_back_in_the_order_in_which_they_were_written(tmp_path: Path) -> None:
-    for epoch in (1, 2):
-        writer = SegmentWriter(tmp_path, REJECTED_SCHEMA, epoch)
-        for number in range(3):
-            writer.append([ROW | {"id": f"{epoch}-{number}"}])
-    found = [row for batch in read_rows(tmp_path, ["id"]) for row in batch.to_pylist()]
-    assert [row["id"] for row in found] == ["1-0", "1-1", "1-2", "2-0", "2-1", "2-2"]
-
-
-def test_an_empty_batch_writes_no_segment(tmp_path: Path) -> None:
-    SegmentWriter(tmp_path, REJECTED_SCHEMA, 1).append([])
-    assert segments(tmp_path) == []
+from synth.store import RunLock, run_files
 
 
 def test_a_write_that_dies_before_the_rename_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
-    store.write_durably(path, b"old")
+    write_durably(path, b"old")
 
     def dies(*_: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "replace", dies)
     with pytest.raises(OSError, match="no space"):
-        store.write_durably(path, b"new")
+        write_durably(path, b"new")
     assert path.read_bytes() == b"old"
-
-
-def test_the_leftover_of_a_killed_writer_is_no_segment_and_is_removed(tmp_path: Path) -> None:
-    SegmentWriter(tmp_path, REJECTED_SCHEMA, 1).append([ROW])
-    leftover = tmp_path / ".segment-0001-000001.parquet.tmp"
-    leftover.write_bytes(b"half")
-    assert len(segments(tmp_path)) == 1
-    store.remove_leftovers(tmp_path)
-    assert not leftover.exists()
-
-
-def test_a_foreign_file_among_the_segments_is_named(tmp_path: Path) -> None:
-    (tmp_path / "mine.parquet").write_bytes(b"x")
-    with pytest.raises(StoreError, match=r"mine.parquet: is not a segment"):
-        segments(tmp_path)
-
-
-def test_a_torn_segment_is_named_and_kept(tmp_path: Path) -> None:
-    SegmentWriter(tmp_path, REJECTED_SCHEMA, 1).append([ROW])
-    (path,) = segments(tmp_path)
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(StoreError, match=r"segment-0001-000000.parquet: cannot be read"):
-        list(read_rows(tmp_path, ["id"]))
-    assert path.exists()
-
-
-def test_a_segment_holds_the_columns_of_the_interface(tmp_path: Path) -> None:
-    schema = store.accepted_schema(4, ["voice"])
-    expected = (
-        "id topic facets question answer model seed lease nearest_id nearest_similarity scores "
-        "embedding created_at"
-    ).split()
-    assert schema.names[: len(expected)] == expected
-    SegmentWriter(tmp_path, schema, 1).append([{"id": "a", "embedding": [0.0] * 4}])
-    (path,) = segments(tmp_path)
-    assert pq.read_table(path).schema.equals(schema)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

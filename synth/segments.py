@@ -1,0 +1,230 @@
+"""Segments: the rows of a run as Parquet files that are written once and never changed.
+
+A segment's name says what it holds: `segment-0002-000017` is the 18th commit of the second start
+of the run, `segment-0001-000000--0002-000017` holds everything from the first to that one. A
+merged segment is durable before what it replaces is deleted, and while both are there the
+readers here pass over what it covers: at every moment each row counts once.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synth.durable import sync_folder, write_durably, write_durably_with
+from synth.errors import StoreError
+
+_NAME = re.compile(r"segment-(\d{4})-(\d{6})(?:--(\d{4})-(\d{6}))?\.parquet")
+_READ_ROWS = 4096
+_MERGED_ROWS = 20_000  # rows after which a merged segment is large enough
+
+
+def accepted_schema(dim: int, facets: Sequence[str]) -> pa.Schema:
+    """Columns of an accepted record; `embedding` is float32 of length `dim`."""
+    names = ["situation", *facets]
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("topic", pa.string()),
+            ("facets", pa.struct([(name, pa.string()) for name in names])),
+            ("question", pa.string()),
+            ("answer", pa.string()),
+            ("model", pa.string()),
+            ("seed", pa.int64()),
+            ("lease", pa.string()),
+            ("nearest_id", pa.string()),
+            ("nearest_similarity", pa.float32()),
+            ("scores", pa.struct([("topic", pa.float32()), ("best_topic", pa.float32())])),
+            ("embedding", pa.list_(pa.float32(), dim)),
+            ("created_at", pa.timestamp("ms", tz="UTC")),
+            ("requested_topic", pa.string()),
+            ("prompt_tokens", pa.int32()),
+            ("completion_tokens", pa.int32()),
+        ]
+    )
+
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("topic", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("nearest_id", pa.string()),
+        ("similarity", pa.float32()),
+        ("text", pa.string()),
+        ("question", pa.string()),
+        ("requested_topic", pa.string()),
+        ("attempt", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("created_at", pa.timestamp("ms", tz="UTC")),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment's file and the commits that it covers, each as (epoch, number)."""
+
+    path: Path
+    first: tuple[int, int]
+    last: tuple[int, int]
+
+    @property
+    def merged(self) -> bool:
+        return self.first != self.last
+
+    def covers(self, other: Segment) -> bool:
+        return self.first <= other.first and other.last <= self.last
+
+
+def _name(first: tuple[int, int], last: tuple[int, int]) -> str:
+    start = f"segment-{first[0]:04d}-{first[1]:06d}"
+    return f"{start}.parquet" if first == last else f"{start}--{last[0]:04d}-{last[1]:06d}.parquet"
+
+
+def _all_segments(folder: Path) -> list[Segment]:
+    """Every segment's file, by first commit, the widest first."""
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else []:
+        if path.name.startswith(".") and path.name.endswith(".tmp"):
+            continue
+        match = _NAME.fullmatch(path.name)
+        if not match:
+            raise StoreError(str(path), "is not a segment of this run", "Move it out of the folder")
+        first = int(match[1]), int(match[2])
+        last = (int(match[3]), int(match[4])) if match[3] else first
+        found.append(Segment(path, first, last))
+    return sorted(found, key=lambda s: (s.first, (-s.last[0], -s.last[1])))
+
+
+def segments(folder: Path) -> list[Segment]:
+    """A folder's segments in the order in which their rows were written, each row in one.
+
+    Raises:
+        StoreError: the folder holds a file that no run writes.
+    """
+    kept: list[Segment] = []
+    for segment in _all_segments(folder):
+        if not (kept and kept[-1].covers(segment)):
+            kept.append(segment)
+    return kept
+
+
+def last_epoch(folder: Path) -> int:
+    """The highest epoch among a folder's segments; 0 when there is none."""
+    return max((segment.last[0] for segment in segments(folder)), default=0)
+
+
+def remove_superseded(folder: Path) -> None:
+    """Delete what a merged segment covers: the end of a compaction that was cut short."""
+    kept = {segment.path for segment in segments(folder)}
+    stale = [segment for segment in _all_segments(folder) if segment.path not in kept]
+    for segment in stale:
+        segment.path.unlink()
+    if stale:
+        sync_folder(folder)
+
+
+def compact(folder: Path, schema: pa.Schema, at_least: int) -> None:
+    """Merge a folder's single commits, once there are `at_least` of them in a row.
+
+    Memory stays at a batch of rows; a crash at any point leaves each row in one segment that
+    `segments` names.
+    """
+    run: list[Segment] = []
+    rows = 0
+    for segment in [*segments(folder), None]:
+        if segment is not None and not segment.merged and rows < _MERGED_ROWS:
+            run.append(segment)
+            rows += pq.read_metadata(segment.path).num_rows
+            continue
+        if len(run) >= max(2, at_least):
+            _merge(folder, schema, run)
+        run, rows = [], 0
+        if segment is not None and not segment.merged:
+            run, rows = [segment], pq.read_metadata(segment.path).num_rows
+
+
+def _merge(folder: Path, schema: pa.Schema, run: Sequence[Segment]) -> None:
+    def fill(file: BinaryIO) -> None:
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for segment in run:
+                for batch in _batches(segment.path, schema.names):
+                    writer.write_batch(batch)
+
+    write_durably_with(folder / _name(run[0].first, run[-1].last), fill)
+    remove_superseded(folder)
+
+
+class SegmentWriter:
+    """Appends segments to one of a run's two folders; the only writer there.
+
+    Args:
+        folder: `accepted/` or `rejected/`.
+        schema: columns of every row.
+        epoch: number of this start of the run; part of the segments' names.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, epoch: int):
+        self._folder = folder
+        self._schema = schema
+        self._epoch = epoch
+        self._next = 0
+        self._last: Sequence[Mapping[str, Any]] | None = None
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write `rows` as one segment; they are durable when this returns.
+
+        The very same rows again, as after a failure elsewhere, are not written twice.
+        """
+        if not rows or rows is self._last:
+            return
+        table = pa.Table.from_pylist(list(rows), schema=self._schema)
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        commit = (self._epoch, self._next)
+        path = self._folder / _name(commit, commit)
+        if path.exists():
+            raise StoreError(str(path), "is there already", "Has another run written here?")
+        write_durably(path, buffer.getvalue())
+        self._next += 1
+        self._last = rows
+
+    @property
+    def written(self) -> int:
+        """Segments that this writer has appended."""
+        return self._next
+
+    def compact(self, at_least: int) -> None:
+        """Merge this folder's single commits, once there are `at_least` of them in a row."""
+        compact(self._folder, self._schema, at_least)
+
+
+def read_rows(folder: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """All rows of a folder's segments, in batches, oldest first.
+
+    Raises:
+        StoreError: a segment that cannot be read; names it.
+    """
+    for segment in segments(folder):
+        yield from _batches(segment.path, columns)
+
+
+def _batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=_READ_ROWS, columns=list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(
+            str(path), f"cannot be read ({error})", "Restore this segment, or move it away"
+        ) from error
