@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from synth.config import EmbedderConfig
+from synth.durable import write_durably_with
 from synth.errors import ModelError
-from synth.models import BUILTIN, resolve_embedder
+from synth.models import BUILTIN, cache_dir, resolve_embedder
 from synth.protocol import Vectors
 
 
@@ -28,6 +34,7 @@ class Embedder:
     """
 
     def __init__(self, config: EmbedderConfig, threads: int | None = None):
+        self._name = config.name
         path = resolve_embedder(config.name)
         import torch
         from sentence_transformers import SentenceTransformer
@@ -61,3 +68,21 @@ class Embedder:
             list(texts), batch_size=64, normalize_embeddings=True, show_progress_bar=False
         )
         return cast(Vectors, np.asarray(vectors, dtype=np.float32))
+
+    def embed_kept(self, texts: Sequence[str]) -> Vectors:
+        """The same for texts that hardly change, such as topic specs: kept in the cache folder.
+
+        A model in a local folder is not cached: its content may change under the same name.
+        """
+        if Path(self._name).expanduser().is_dir():
+            return self.embed(texts)
+        package = version("sentence-transformers")
+        key = hashlib.sha256(json.dumps([self._name, package, list(texts)]).encode()).hexdigest()
+        path = cache_dir() / "vectors" / f"{key[:32]}.npy"
+        with suppress(OSError, ValueError):
+            return cast(Vectors, np.load(path))
+        vectors = self.embed(texts)
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_durably_with(path, lambda file: np.save(file, vectors))
+        return vectors

@@ -189,7 +189,7 @@ class Session:
             model_name=describe(config.model.name, BUILTIN_MODEL),
             balancer=restored.balancer,
             index=restored.index,
-            labeller=TopicLabeller(plan.specs, embedder.embed, config.topic_gate),
+            labeller=TopicLabeller(plan.specs, embedder.embed_kept, config.topic_gate),
             tally=restored.tally,
             repeats=restored.repeats,
             decided=restored.decided,

@@ -63,7 +63,9 @@ def _engine_side_processes() -> list[str]:
     ]
 
 
-def test_two_replicas_fill_every_topic_and_leave_nothing_running(tmp_path: Path) -> None:
+def test_two_replicas_fill_every_topic_leave_nothing_running_and_have_nothing_to_do_again(
+    tmp_path: Path,
+) -> None:
     plan = plan_for(tmp_path / "run", "engine.replicas=2")
     snapshot = run(plan, Script(too_short=0.2))
     assert snapshot.status is Status.COMPLETE
@@ -73,6 +75,8 @@ def test_two_replicas_fill_every_topic_and_leave_nothing_running(tmp_path: Path)
     report = json.loads(plan.files.report.read_text())
     assert report["status"] == "complete"
     assert orphans() == []
+    assert run(plan, Script(dies_after=0)).status is Status.COMPLETE
+    assert accepted(plan) == rows
 
 
 def dies_once(flag: Path, config: RunConfig, on_gpu: bool) -> ScriptedEngine:
@@ -104,15 +108,6 @@ def test_a_run_that_cannot_succeed_ends_as_saturated(tmp_path: Path) -> None:
     assert snapshot.status is Status.SATURATED
     report = json.loads(plan.files.report.read_text())
     assert report["rejected_by_reason"]["too_short"] == 66 * 2
-
-
-def test_a_complete_run_that_is_started_again_ends_at_once(tmp_path: Path) -> None:
-    plan = plan_for(tmp_path / "run", "targets.total=33")
-    run(plan, Script())
-    before = accepted(plan)
-    snapshot = run(plan, Script())
-    assert snapshot.status is Status.COMPLETE
-    assert accepted(plan) == before
 
 
 def test_the_wall_time_ends_a_run_that_resumes_later(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from synth.config import load_config
 from synth.embedding import Embedder
 from synth.errors import StoreError
 from synth.gates import Stage
-from synth.protocol import AnswerBatch, Candidate, QuestionBatch, Refusal, Tokens
+from synth.protocol import AnswerBatch, Candidate, Holding, QuestionBatch, Refusal, Tokens
 from synth.report import Status
 from synth.runs import Plan, Session, check_resumable, make_plan
 from tests.conftest import REPO
@@ -176,6 +176,56 @@ def test_changes_that_would_break_the_records_are_refused_even_when_agreed_to(
     )
     with pytest.raises(StoreError, match=f"topic '{TOPIC}', which has no spec any more"):
         Session(gone, accept_changes=True)
+
+
+def test_a_restarted_coordinator_gives_the_verdicts_that_got_lost_once_more(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    plan = plan_for(tmp_path, f"targets.topics.{TOPIC}=8")
+    first = Session(plan, accept_changes=False)
+    lease = first.coordinator.lease("r0", 4).lease
+    assert lease is not None
+    done, reserved, refused, asked = lease.slots
+    vectors = embedder.embed(ABOUT_SLEEP[:2])
+    candidates = [
+        Candidate(slot.id, text, Tokens(9, 9))
+        for slot, text in zip((done, reserved), ABOUT_SLEEP, strict=False)
+    ]
+    looped = Refusal(refused.id, Stage.QUESTION, "repetition", "again and again", Tokens(5, 5))
+    first.coordinator.reserve("r0", QuestionBatch(tuple(candidates), vectors, (looped,)))
+    answer = AnswerBatch((Candidate(done.id, "An answer", Tokens(8, 8)),))
+    first.coordinator.commit("r0", answer)
+    batch = first.coordinator.take_batch()
+    batch.write(first.accepted, first.rejected)  # durable, and nobody was told
+    del first
+
+    second = Session(plan, accept_changes=False)
+    holdings = [
+        Holding(done, TOPIC, candidates[0], vectors[0]),
+        Holding(reserved, TOPIC, candidates[1], vectors[1]),
+        Holding(refused),
+        Holding(asked),
+    ]
+    verdicts = second.coordinator.rejoin("r0", holdings).verdicts
+    assert [v.ruling for v in verdicts] == ["committed", "reserved", "refused", "reserved"]
+    assert (verdicts[1].topic, verdicts[2].reason) == (TOPIC, "repetition")
+    assert [v.ruling for v in second.coordinator.rejoin("r0", holdings).verdicts] == [
+        v.ruling for v in verdicts
+    ]
+
+    second.coordinator.commit("r0", answer)
+    empty = np.zeros((0, embedder.dim), np.float32)
+    second.coordinator.reserve("r0", QuestionBatch((), empty, (looped,)))
+    late = Candidate(reserved.id, "Another answer", Tokens(8, 8))
+    second.coordinator.commit("r0", AnswerBatch((late,)))
+    batch = second.coordinator.take_batch()
+    assert [row["id"] for row in batch.accepted] == [reserved.id]
+    assert batch.rejected == ()
+    batch.write(second.accepted, second.rejected)
+    second.coordinator.settle(batch)
+    report = second.coordinator.report(second.timing())
+    assert (report["accepted"], report["rejected"]) == (2, 1)
+    second.close()
 
 
 def test_a_finished_run_is_finished_when_it_is_opened_again(plan: Plan, embedder: Embedder) -> None:
