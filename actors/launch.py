@@ -8,17 +8,21 @@ import pickle
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synth import store
 from synth.errors import ConfigError, EngineFailure, ModelError, UserError
 from synth.models import resolve_embedder, resolve_model
 from synth.report import Snapshot, Status
 from synth.runs import Plan, check_resumable
+
+if TYPE_CHECKING:
+    from actors.placement import Place
+    from actors.supervisor import Supervisor
 
 _POLL_S = 0.5
 _DRAIN_S = 60.0  # after a signal, until what is in flight must have been booked
@@ -180,43 +184,15 @@ def _supervise(
     import ray
     from ray.exceptions import RayError
 
-    from actors.coordinator import MAX_CONCURRENCY, CoordinatorActor
-    from actors.placement import Place, place_replicas, ray_nodes, relocate
-    from actors.replica import ReplicaActor
-    from actors.supervisor import Supervisor, cause_of
+    from actors.placement import place_replicas, ray_nodes
+    from actors.supervisor import cause_of
 
     places = place_replicas(plan.config.engine, ray_nodes())
-    coordinator = (
-        ray.remote(CoordinatorActor)
-        .options(
-            num_cpus=0,
-            max_concurrency=MAX_CONCURRENCY,
-            max_restarts=_COORDINATOR_RESTARTS,
-            scheduling_strategy=_on_this_node(),
-        )
-        .remote(options.accept_changes, *_pieces(plan))
-    )
+    coordinator = _start_coordinator(plan, options)
     opening = coordinator.open.remote()
-    extra = (engine_factory,) if engine_factory else ()
-    replica_class = ray.remote(ReplicaActor)
-
-    def make(name: str, place: Place) -> Any:
-        log = str(plan.files.logs / f"{name}.log")
-        return replica_class.options(**place.options()).remote(
-            name, plan.config, plan.specs, coordinator, log, place.slice_of_cores, *extra
-        )
-
-    engine = plan.config.engine
     where = "GPU" if places[0].gpus else "CPU"
     say(f"starting {len(places)} vLLM replica(s) on {where}; their logs are in {plan.files.logs}")
-    supervisor = Supervisor(
-        places,
-        make,
-        lambda place: relocate(place, ray_nodes()),
-        coordinator,
-        engine.start_timeout,
-        engine.max_restarts,
-    )
+    supervisor = _start_replicas(plan, places, coordinator, engine_factory)
     try:
         mistake = ray.get(opening)  # meanwhile the engines start
         if isinstance(mistake, UserError):
@@ -231,6 +207,55 @@ def _supervise(
         ) from error
     finally:
         supervisor.close(_CLOSE_S)
+
+
+def _start_coordinator(plan: Plan, options: Options) -> Any:
+    import ray
+
+    from actors.coordinator import MAX_CONCURRENCY, CoordinatorActor
+
+    return (
+        ray.remote(CoordinatorActor)
+        .options(
+            num_cpus=0,
+            max_concurrency=MAX_CONCURRENCY,
+            max_restarts=_COORDINATOR_RESTARTS,
+            scheduling_strategy=_on_this_node(),
+        )
+        .remote(options.accept_changes, *_pieces(plan))
+    )
+
+
+def _start_replicas(
+    plan: Plan,
+    places: Sequence[Place],
+    coordinator: Any,
+    engine_factory: Callable[..., Any] | None,
+) -> Supervisor:
+    import ray
+
+    from actors.placement import ray_nodes, relocate
+    from actors.replica import ReplicaActor
+    from actors.supervisor import Supervisor
+
+    extra = (engine_factory,) if engine_factory else ()
+    replica_class = ray.remote(ReplicaActor)
+
+    def make(name: str, place: Place) -> Any:
+        log = str(plan.files.logs / f"{name}.log")
+        return replica_class.options(**place.options()).remote(
+            name, plan.config, plan.specs, coordinator, log, place.slice_of_cores, *extra
+        )
+
+    engine = plan.config.engine
+    return Supervisor(
+        places,
+        make,
+        lambda place: relocate(place, ray_nodes()),
+        coordinator,
+        engine.start_timeout,
+        engine.max_restarts,
+    )
 
 
 def _pieces(plan: Plan) -> list[bytes]:
@@ -251,7 +276,9 @@ def _on_this_node() -> Any:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def _watch(supervisor: Any, coordinator: Any, show: Show, say: Say, interrupts: Interrupts) -> None:
+def _watch(
+    supervisor: Supervisor, coordinator: Any, show: Show, say: Say, interrupts: Interrupts
+) -> None:
     """Poll replicas and coordinator until no replica is left to work."""
     announced = draining = False
     deadline = 0.0
