@@ -13,7 +13,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from synth.protocol import (
     NO_EPOCH,
     AnswerBatch,
     Candidate,
+    CoordinatorPort,
     Holding,
     QuestionBatch,
     Reason,
@@ -42,7 +44,7 @@ _ENGINE_SURPLUS = 1.1  # requests in flight per sequence the engine decodes: it 
 _OPEN_SLOTS = 3.0  # slots held per sequence, from the lease to the durable commit
 _GATHER_S = 0.02  # texts that finish within this time are handled together
 _PULSE_S = 15.0  # between two signs of life, at most
-_MOST_UNSETTLED = 256  # refusals that may not be durable yet, kept to be sent again
+_SETTLE_EVERY = 256  # refusals after which a replica asks for a commit by itself
 _SEED_STEP = 7919  # between the seeds of a slot's answers
 
 
@@ -50,18 +52,13 @@ class EngineStalledError(RuntimeError):
     """The engine has work and ends none of it."""
 
 
-class CoordinatorPort(Protocol):
-    """The coordinator as a replica sees it; `epoch` is the start that the replica knows."""
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A refused question that may not be durable yet; `vector` if the coordinator refused it."""
 
-    async def lease(self, epoch: int, want: int) -> Reply: ...
-
-    async def reserve(self, epoch: int, batch: QuestionBatch) -> Reply: ...
-
-    async def commit(self, epoch: int, batch: AnswerBatch) -> Reply:
-        """Returns when the batch is durable."""
-        ...
-
-    async def rejoin(self, holdings: Sequence[Holding]) -> Reply: ...
+    number: int
+    item: Checked
+    vector: Vectors | None
 
 
 def _candidate(item: Checked) -> Candidate:
@@ -98,7 +95,8 @@ class Pipeline:
         self._writing: dict[str, Work] = {}
         self._written: list[Written] = []
         self._held: dict[str, Holding] = {}
-        self._unsettled: list[tuple[Checked, Vectors | None]] = []
+        self._unsettled: deque[Unsettled] = deque()
+        self._refused = 0
         self._epoch = NO_EPOCH
         self._rejoining = asyncio.Lock()
         self._closed: frozenset[str] = frozenset()
@@ -250,7 +248,7 @@ class Pipeline:
         for item in checked:
             if item.reason:
                 self._held.pop(item.work.slot.id, None)
-                self._unsettled.append((item, None))
+                self._remember(item, None)
         for item, vector, verdict in zip(passed, vectors, reply.verdicts, strict=True):
             slot = item.work.slot
             if verdict.ruling is Ruling.RESERVED:
@@ -258,10 +256,14 @@ class Pipeline:
                 self._to_answer.append(Work(slot, Stage.ANSWER, verdict.topic, item.text))
             else:
                 self._held.pop(slot.id, None)
-                self._unsettled.append((item, vector))
-        if len(self._unsettled) >= _MOST_UNSETTLED:
-            self._spawn(self._send_answers(AnswerBatch(()), ()))
+                self._remember(item, vector)
         self._changed.set()
+
+    def _remember(self, item: Checked, vector: Vectors | None) -> None:
+        self._refused += 1
+        self._unsettled.append(Unsettled(self._refused, item, vector))
+        if self._refused % _SETTLE_EVERY == 0:
+            self._spawn(self._send_answers(AnswerBatch(()), ()))
 
     def _commit(self, checked: Sequence[Checked]) -> None:
         checked = [item for item in checked if item.work.slot.id in self._held]
@@ -302,11 +304,10 @@ class Pipeline:
         )
 
     async def _send_answers(self, batch: AnswerBatch, ended: Sequence[str]) -> None:
-        settled = len(self._unsettled)
-        earlier = self._unsettled[:settled]
+        refused_before = self._refused
         await self._ask(lambda epoch: self._port.commit(epoch, batch))
-        if self._unsettled[:settled] == earlier:  # one commit makes all that came before durable
-            del self._unsettled[:settled]
+        while self._unsettled and self._unsettled[0].number <= refused_before:
+            self._unsettled.popleft()  # one commit makes all that came before it durable
         for slot_id in ended:
             self._held.pop(slot_id, None)
         self._changed.set()
@@ -344,9 +345,9 @@ class Pipeline:
 
     async def _rejoin(self) -> None:
         """Hand over what this replica holds, and send again what may not have been written."""
-        unsettled, self._unsettled = self._unsettled, []
+        unsettled, self._unsettled = self._unsettled, deque()
         holdings = list(self._held.values())
-        holdings += [Holding(item.work.slot) for item, _ in unsettled]
+        holdings += [Holding(refused.item.work.slot) for refused in unsettled]
         reply = await self._port.rejoin(holdings)
         self._epoch = reply.epoch
         still_open = {v.slot_id for v in reply.verdicts if v.ruling is Ruling.RESERVED}
@@ -354,11 +355,11 @@ class Pipeline:
             del self._held[slot_id]
         self._to_ask = deque(slot for slot in self._to_ask if slot.id in self._held)
         self._to_answer = deque(work for work in self._to_answer if work.slot.id in self._held)
-        again = [(item, vector) for item, vector in unsettled if item.work.slot.id in still_open]
+        again = [refused for refused in unsettled if refused.item.work.slot.id in still_open]
         if again:
-            rows = [vector for _, vector in again if vector is not None]
+            rows = [refused.vector for refused in again if refused.vector is not None]
             vectors = np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
-            self._spawn(self._reserve([item for item, _ in again], vectors))
+            self._spawn(self._reserve([refused.item for refused in again], vectors))
 
     # -- tasks ---------------------------------------------------------------------
 

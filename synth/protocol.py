@@ -5,9 +5,10 @@ Everything travels in micro-batches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -178,3 +179,17 @@ class Reply:
     retry_after: float = 0.0
     epoch: int = NO_EPOCH
     rejoin: bool = False
+
+
+class CoordinatorPort(Protocol):
+    """The coordinator as a replica sees it; `epoch` is the start that the replica knows."""
+
+    async def lease(self, epoch: int, want: int) -> Reply: ...
+
+    async def reserve(self, epoch: int, batch: QuestionBatch) -> Reply: ...
+
+    async def commit(self, epoch: int, batch: AnswerBatch) -> Reply:
+        """Returns when the batch is durable."""
+        ...
+
+    async def rejoin(self, holdings: Sequence[Holding]) -> Reply: ...
