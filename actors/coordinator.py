@@ -10,10 +10,10 @@ from contextlib import suppress
 
 from synth.errors import UserError
 from synth.outbox import CommitBatch
+from synth.plan import Plan
 from synth.protocol import NO_EPOCH, AnswerBatch, Holding, QuestionBatch, Reply
 from synth.report import Snapshot, Status
-from synth.runs import Plan, Session
-from synth.segments import SegmentWriter
+from synth.session import Session
 
 _TICK_S = 0.1
 _REPORT_S = 5.0  # between refreshes of report.json
@@ -107,9 +107,8 @@ class CoordinatorActor:
         self._closed = True
         if self._committing:
             await self._committing
-        for writer in (run.accepted, run.rejected):
-            await self._compact(writer, 2)
-        run.close()
+        await self._compact(run, 2)
+        await asyncio.to_thread(run.close)
         return run.coordinator.snapshot(run.generate_s)
 
     async def _commit_loop(self, run: Session) -> None:
@@ -153,23 +152,22 @@ class CoordinatorActor:
         if durable:
             durable.set_result(None)
         every = self._plan.config.store.compact_segments
-        for writer in (run.accepted, run.rejected):
-            if writer.written and writer.written % every == 0:
-                await self._compact(writer, every)
+        if run.writer.commits % every == 0:
+            await self._compact(run, every)
         return True
 
-    async def _compact(self, writer: SegmentWriter, at_least: int) -> None:
-        """Merge small segments; a full disk shows at the next commit, not here."""
-        with suppress(OSError):
-            await asyncio.to_thread(writer.compact, at_least)
+    async def _compact(self, run: Session, at_least: int) -> None:
+        """Merge small segments; what is wrong with the store shows at the next commit, not here."""
+        with suppress(OSError, UserError):
+            await asyncio.to_thread(run.writer.compact, at_least)
 
     async def _write(self, run: Session, batch: CommitBatch) -> Exception | None:
         """Write a batch, trying again for a while; meanwhile no commit is acknowledged."""
         deadline = time.monotonic() + self._plan.config.store.retry
         while True:
             try:
-                await asyncio.to_thread(batch.write, run.accepted, run.rejected)
-            except UserError as error:  # something else wrote into our folder
+                await asyncio.to_thread(run.writer.write, batch)
+            except UserError as error:  # the folder is another run's, or holds what is not ours
                 return error
             except OSError as error:
                 if time.monotonic() > deadline:
@@ -179,11 +177,9 @@ class CoordinatorActor:
                 return None
 
     async def _refresh(self, run: Session) -> None:
-        """Refresh the figures; a full disk shows at the next commit, not here."""
-        try:
-            await asyncio.to_thread(run.write_state, run.state())
-        except OSError:
-            return
+        """Refresh the figures; what is wrong with the store shows at the next commit, not here."""
+        with suppress(OSError, UserError):
+            await asyncio.to_thread(run.writer.write_state, *run.state())
 
     def _check_wall_time(self, run: Session) -> None:
         limit = self._plan.config.budget.wall_time

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from synth import store
 from synth.errors import ConfigError, EngineFailure, ModelError, UserError
+from synth.lock import RunLock, in_use_by
 from synth.models import resolve_embedder, resolve_model
+from synth.plan import Plan, check_resumable
 from synth.report import Snapshot, Status
-from synth.runs import Plan, check_resumable
+from synth.store import prepare
 
 if TYPE_CHECKING:
     from actors.placement import Place
@@ -86,8 +87,9 @@ def preflight(plan: Plan, options: Options) -> None:
             "Run `make install`, or on a GPU `pip install '.[gpu]'`",
         )
     check_resumable(plan, options.accept_changes)
-    store.prepare(plan.files)
-    store.RunLock(plan.files, "an evenfill run that is starting").release()
+    prepare(plan.files)
+    if in_use_by(plan.files):
+        RunLock(plan.files, "an evenfill run that is starting").release()
     if options.address is None:
         resolve_model(plan.config.model.name)
         resolve_embedder(plan.config.embedder.name)
@@ -191,7 +193,8 @@ def _supervise(
     coordinator = _start_coordinator(plan, options)
     opening = coordinator.open.remote()
     where = "GPU" if places[0].gpus else "CPU"
-    say(f"starting {len(places)} vLLM replica(s) on {where}; their logs are in {plan.files.logs}")
+    logs = plan.files.logs or "Ray's session folder"
+    say(f"starting {len(places)} vLLM replica(s) on {where}; their logs are in {logs}")
     supervisor = _start_replicas(plan, places, coordinator, engine_factory)
     try:
         mistake = ray.get(opening)  # meanwhile the engines start
@@ -242,7 +245,7 @@ def _start_replicas(
     replica_class = ray.remote(ReplicaActor)
 
     def make(name: str, place: Place) -> Any:
-        log = str(plan.files.logs / f"{name}.log")
+        log = str(plan.files.logs / f"{name}.log") if plan.files.logs else None
         return replica_class.options(**place.options()).remote(
             name, plan.config, plan.specs, coordinator, log, place.slice_of_cores, *extra
         )

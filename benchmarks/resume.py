@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from synth.runs import Session, make_plan
 
 from synth.config import load_config
-from synth.runs import Session, make_plan
 from synth.segments import SegmentWriter, accepted_schema
 from synth.specs import SITUATION
 

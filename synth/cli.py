@@ -62,13 +62,13 @@ def user_errors(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _overrides(
-    options: list[str] | None, total: int | None = None, folder: Path | None = None
+    options: list[str] | None, total: int | None = None, folder: str | None = None
 ) -> list[str]:
     found = list(options or [])
     if total is not None:
         found.append(f"targets.total={total}")
     if folder is not None:
-        found.append(f"out={json.dumps(str(folder), ensure_ascii=False)}")
+        found.append(f"out={json.dumps(folder, ensure_ascii=False)}")
     return found
 
 
@@ -97,7 +97,9 @@ def _print_report(report: dict[str, Any]) -> None:
 def run(
     config: ConfigOption = None,
     total: Annotated[int | None, typer.Option(help="Records over all topics.")] = None,
-    folder: Annotated[Path | None, typer.Option("--out", help="Run folder.")] = None,
+    folder: Annotated[
+        str | None, typer.Option("--out", help="Run folder: a path, or s3://bucket/folder.")
+    ] = None,
     options: SetOption = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join; without it Ray starts here.")
@@ -110,7 +112,7 @@ def run(
     """Run, or resume, until every topic holds its target."""
     from actors.launch import Options, execute
     from synth.display import run_display
-    from synth.runs import make_plan
+    from synth.plan import make_plan
     from synth.store import read_report
 
     plan = make_plan(*_load(config, _overrides(options, total, folder)))
@@ -158,7 +160,7 @@ def validate(
     config: ConfigOption = None, options: SetOption = None, as_json: JsonOption = False
 ) -> None:
     """Check config and topic specs, without an engine."""
-    from synth.runs import make_plan
+    from synth.plan import make_plan
 
     plan = make_plan(*_load(config, _overrides(options)))
     if as_json:
@@ -184,7 +186,7 @@ def topics(
 ) -> None:
     """List the topics with weights and targets, or show one in full."""
     from synth.config import ConfigError, did_you_mean
-    from synth.runs import make_plan
+    from synth.plan import make_plan
 
     plan = make_plan(*_load(config, _overrides(options)))
     specs = plan.specs.topics
@@ -230,14 +232,15 @@ def _print_spec(spec: dict[str, Any]) -> None:
 @app.command()
 @user_errors
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Run folder.")],
     as_json: JsonOption = False,
 ) -> None:
     """Coverage, rates and time left of a run, live or ended."""
     from synth.display import duration
-    from synth.store import in_use_by, read_report, run_files
+    from synth.lock import in_use_by
+    from synth.store import read_report, run_files
 
-    files = run_files(str(folder))
+    files = run_files(folder)
     report = read_report(files)
     holder = in_use_by(files)
     left = None

@@ -15,11 +15,11 @@ from typing import Literal
 
 import psutil
 
-from synth import store
 from synth.config import RunConfig
 from synth.errors import UserError
+from synth.lock import in_use_by
 from synth.models import BUILTIN, BUILTIN_EMBEDDER, BUILTIN_MODEL, cache_dir, describe
-from synth.runs import check_resumable, make_plan
+from synth.plan import check_resumable, make_plan
 
 _GIB = 2**30
 _ENGINE_GIB = 2.0  # a CPU replica of the built-in model, its key-value cache aside (measured)
@@ -173,7 +173,7 @@ def _run(config: RunConfig, base: Path) -> list[Finding]:
         records = sum(plan.targets.values())
         findings = [Finding("ok", "topics", f"{len(plan.targets)}, {records} records in all")]
         manifest = check_resumable(plan, accept_changes=False)
-        holder = store.in_use_by(plan.files)
+        holder = in_use_by(plan.files)
     except UserError as error:
         return [Finding("bad", "run", str(error))]
     state = "to be resumed" if manifest else "new"

@@ -13,8 +13,8 @@ from typing import cast
 import numpy as np
 
 from synth.config import EmbedderConfig
-from synth.durable import write_durably_with
 from synth.errors import ModelError
+from synth.files import LocalFolder
 from synth.models import BUILTIN, cache_dir, resolve_embedder
 from synth.protocol import Vectors
 
@@ -84,5 +84,5 @@ class Embedder:
         vectors = self.embed(texts)
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_durably_with(path, lambda file: np.save(file, vectors))
+            LocalFolder(path.parent).write_with(path.name, lambda file: np.save(file, vectors))
         return vectors

@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from synth.config import ConfigError, RunConfig, Targets, did_you_mean
+from synth.plan import make_plan
 from synth.prompts import question_messages
 from synth.protocol import Slot
 from synth.report import Status
-from synth.runs import make_plan
 from synth.segments import read_rows
 from synth.specs import SITUATION
 

@@ -12,16 +12,16 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synth.durable import sync_folder, write_durably, write_durably_with
 from synth.errors import StoreError
+from synth.files import Folder
 
 _NAME = re.compile(r"segment-(\d{4})-(\d{6})(?:--(\d{4})-(\d{6}))?\.parquet")
+_FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 _READ_ROWS = 4096
 _MERGED_ROWS = 20_000  # rows after which a merged segment is large enough
 
@@ -75,7 +75,7 @@ REJECTED_SCHEMA = pa.schema(
 class Segment:
     """A segment's file and the commits that it covers, each as (epoch, number)."""
 
-    path: Path
+    name: str
     first: tuple[int, int]
     last: tuple[int, int]
 
@@ -92,50 +92,59 @@ def _name(first: tuple[int, int], last: tuple[int, int]) -> str:
     return f"{start}.parquet" if first == last else f"{start}--{last[0]:04d}-{last[1]:06d}.parquet"
 
 
-def _all_segments(folder: Path) -> list[Segment]:
-    """Every segment's file, by first commit, the widest first."""
+def parse_name(name: str) -> Segment | None:
+    """The segment that a file's name tells of; None when no run writes such a name."""
+    match = _NAME.fullmatch(name)
+    if not match:
+        return None
+    first = int(match[1]), int(match[2])
+    return Segment(name, first, (int(match[3]), int(match[4])) if match[3] else first)
+
+
+def all_segments(folder: Folder) -> list[Segment]:
+    """Every segment's file, those that a merged one covers too: by first commit, widest first.
+
+    Raises:
+        StoreError: the folder holds a file that no run writes.
+    """
     found = []
-    for path in folder.iterdir() if folder.is_dir() else []:
-        if path.name.startswith(".") and path.name.endswith(".tmp"):
-            continue
-        match = _NAME.fullmatch(path.name)
-        if not match:
-            raise StoreError(str(path), "is not a segment of this run", "Move it out of the folder")
-        first = int(match[1]), int(match[2])
-        last = (int(match[3]), int(match[4])) if match[3] else first
-        found.append(Segment(path, first, last))
+    for name in folder.names():
+        segment = parse_name(name)
+        if segment is None:
+            raise StoreError(
+                f"{folder}/{name}", "is not a segment of this run", "Move it out of the folder"
+            )
+        found.append(segment)
     return sorted(found, key=lambda s: (s.first, (-s.last[0], -s.last[1])))
 
 
-def segments(folder: Path) -> list[Segment]:
+def segments(folder: Folder) -> list[Segment]:
     """A folder's segments in the order in which their rows were written, each row in one.
 
     Raises:
         StoreError: the folder holds a file that no run writes.
     """
     kept: list[Segment] = []
-    for segment in _all_segments(folder):
+    for segment in all_segments(folder):
         if not (kept and kept[-1].covers(segment)):
             kept.append(segment)
     return kept
 
 
-def last_epoch(folder: Path) -> int:
+def last_epoch(folder: Folder) -> int:
     """The highest epoch among a folder's segments; 0 when there is none."""
     return max((segment.last[0] for segment in segments(folder)), default=0)
 
 
-def remove_superseded(folder: Path) -> None:
+def remove_superseded(folder: Folder) -> None:
     """Delete what a merged segment covers: the end of a compaction that was cut short."""
-    kept = {segment.path for segment in segments(folder)}
-    stale = [segment for segment in _all_segments(folder) if segment.path not in kept]
-    for segment in stale:
-        segment.path.unlink()
-    if stale:
-        sync_folder(folder)
+    kept = set(segments(folder))
+    for segment in all_segments(folder):
+        if segment not in kept:
+            folder.delete(segment.name)
 
 
-def compact(folder: Path, schema: pa.Schema, at_least: int) -> None:
+def compact(folder: Folder, schema: pa.Schema, at_least: int) -> None:
     """Merge a folder's single commits, once there are `at_least` of them in a row.
 
     Memory stays at a batch of rows; a crash at any point leaves each row in one segment that
@@ -146,23 +155,27 @@ def compact(folder: Path, schema: pa.Schema, at_least: int) -> None:
     for segment in [*segments(folder), None]:
         if segment is not None and not segment.merged and rows < _MERGED_ROWS:
             run.append(segment)
-            rows += pq.read_metadata(segment.path).num_rows
+            rows += _row_count(folder, segment)
             continue
         if len(run) >= max(2, at_least):
             _merge(folder, schema, run)
         run, rows = [], 0
         if segment is not None and not segment.merged:
-            run, rows = [segment], pq.read_metadata(segment.path).num_rows
+            run, rows = [segment], _row_count(folder, segment)
 
 
-def _merge(folder: Path, schema: pa.Schema, run: Sequence[Segment]) -> None:
+def _row_count(folder: Folder, segment: Segment) -> int:
+    return int(pq.read_metadata(folder.source(segment.name)).num_rows)
+
+
+def _merge(folder: Folder, schema: pa.Schema, run: Sequence[Segment]) -> None:
     def fill(file: BinaryIO) -> None:
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        with pq.ParquetWriter(file, schema, **_FORMAT) as writer:
             for segment in run:
-                for batch in _batches(segment.path, schema.names):
+                for batch in _batches(folder, segment, schema.names):
                     writer.write_batch(batch)
 
-    write_durably_with(folder / _name(run[0].first, run[-1].last), fill)
+    folder.write_with(_name(run[0].first, run[-1].last), fill)
     remove_superseded(folder)
 
 
@@ -175,7 +188,7 @@ class SegmentWriter:
         epoch: number of this start of the run; part of the segments' names.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, epoch: int):
+    def __init__(self, folder: Folder, schema: pa.Schema, epoch: int):
         self._folder = folder
         self._schema = schema
         self._epoch = epoch
@@ -191,12 +204,14 @@ class SegmentWriter:
             return
         table = pa.Table.from_pylist(list(rows), schema=self._schema)
         buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
+        pq.write_table(table, buffer, **_FORMAT)
         commit = (self._epoch, self._next)
-        path = self._folder / _name(commit, commit)
-        if path.exists():
-            raise StoreError(str(path), "is there already", "Has another run written here?")
-        write_durably(path, buffer.getvalue())
+        name = _name(commit, commit)
+        data = buffer.getvalue()
+        if name in self._folder.names() and self._folder.read(name) != data:
+            path = f"{self._folder}/{name}"
+            raise StoreError(path, "is there already", "Has another run written here?")
+        self._folder.write(name, data)
         self._next += 1
         self._last = rows
 
@@ -210,21 +225,26 @@ class SegmentWriter:
         compact(self._folder, self._schema, at_least)
 
 
-def read_rows(folder: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def read_rows(folder: Folder, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """All rows of a folder's segments, in batches, oldest first.
 
     Raises:
         StoreError: a segment that cannot be read; names it.
     """
     for segment in segments(folder):
-        yield from _batches(segment.path, columns)
+        yield from _batches(folder, segment, columns)
 
 
-def _batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _batches(folder: Folder, segment: Segment, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    where = f"{folder}/{segment.name}"
     try:
-        with pq.ParquetFile(path) as file:
+        source = folder.source(segment.name)
+    except OSError as error:
+        raise StoreError(where, f"cannot be read ({error})", "Mend that, and run again") from error
+    try:
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
             yield from file.iter_batches(batch_size=_READ_ROWS, columns=list(columns))
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
-            str(path), f"cannot be read ({error})", "Restore this segment, or move it away"
+            where, f"is damaged ({error})", "Restore this segment, or move it away"
         ) from error

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
+from moto.server import ThreadedMotoServer
 
 from synth.config import EmbedderConfig, RunConfig, load_config
 from synth.embedding import Embedder
+from synth.plan import Plan
 from synth.specs import Specs, load_specs
 
 REPO = Path(__file__).parent.parent
@@ -16,6 +21,11 @@ SPECS_DIR = REPO / "topic_specs"
 
 # Ray's workers import the scripted engine by its module's name.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), os.environ.get("PYTHONPATH", "")])
+
+
+def path_of(plan: Plan) -> Path:
+    """The run folder of a plan for a local disk."""
+    return Path(str(plan.files.root))
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +38,33 @@ def specs() -> Specs:
 def embedder() -> Embedder:
     """The built-in embedder."""
     return Embedder(EmbedderConfig(), threads=1)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The URL of a bucket on a real S3 API server on loopback."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in settings.items():
+            patched.setenv(name, value)
+        fsspec.filesystem("s3").mkdir("evenfill-tests")
+        yield "s3://evenfill-tests"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3: str, request: pytest.FixtureRequest) -> str:
+    """An empty prefix of a bucket, for one test."""
+    return f"{s3}/{abs(hash(request.node.nodeid)):x}"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 from synth.balancer import Balancer
 from synth.config import RunConfig, TopicGateConfig
 from synth.coordinator import Coordinator
+from synth.files import LocalFolder
 from synth.index import DuplicateIndex, ExactRepeats
 from synth.labeller import Filing, TopicLabeller
 from synth.outbox import Decided
@@ -84,11 +85,12 @@ class Bench:
             decided=Decided(),
             clock=lambda: self.now,
         )
-        (folder / "accepted").mkdir(parents=True, exist_ok=True)
-        (folder / "rejected").mkdir(exist_ok=True)
+        accepted, rejected = LocalFolder(folder / "accepted"), LocalFolder(folder / "rejected")
+        accepted.make()
+        rejected.make()
         schema = accepted_schema(DIM, list(specs.facets))
-        self.accepted = SegmentWriter(folder / "accepted", schema, 1)
-        self.rejected = SegmentWriter(folder / "rejected", REJECTED_SCHEMA, 1)
+        self.accepted = SegmentWriter(accepted, schema, 1)
+        self.rejected = SegmentWriter(rejected, REJECTED_SCHEMA, 1)
 
     def commit(self) -> int:
         """Write and count what waits; the number of records."""

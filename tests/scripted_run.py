@@ -12,8 +12,8 @@ from pathlib import Path
 
 from actors.launch import Options, execute
 from synth.config import load_config
+from synth.plan import make_plan
 from synth.report import Status
-from synth.runs import make_plan
 from tests.scripted import Script
 
 REPO = Path(__file__).parent.parent

@@ -14,10 +14,10 @@ import pytest
 
 from actors.launch import Options, execute
 from synth.config import RunConfig, load_config
+from synth.plan import Plan, make_plan
 from synth.report import Snapshot, Status
-from synth.runs import Plan, make_plan
 from synth.segments import segments
-from tests.conftest import REPO
+from tests.conftest import REPO, path_of
 from tests.scripted import Script, ScriptedEngine
 
 
@@ -35,8 +35,8 @@ def run(plan: Plan, factory: Callable[..., ScriptedEngine]) -> Snapshot:
 
 
 def accepted(plan: Plan) -> list[dict[str, object]]:
-    tables = [pq.read_table(segment.path) for segment in segments(plan.files.accepted)]
-    rows = [row for table in tables for row in table.to_pylist()]
+    files = [path_of(plan) / "accepted" / s.name for s in segments(plan.files.accepted)]
+    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
     ids = [row["id"] for row in rows]
     assert len(ids) == len(set(ids))
     return rows
@@ -72,7 +72,7 @@ def test_two_replicas_fill_every_topic_leave_nothing_running_and_have_nothing_to
     rows = accepted(plan)
     assert len(rows) == 66
     assert {r["topic"] for r in rows} == set(plan.specs.topics)
-    report = json.loads(plan.files.report.read_text())
+    report = json.loads((path_of(plan) / "report.json").read_text())
     assert report["status"] == "complete"
     assert orphans() == []
     assert run(plan, Script(dies_after=0)).status is Status.COMPLETE
@@ -99,14 +99,14 @@ def test_replicas_that_always_die_end_the_run_as_failed_with_the_cause(tmp_path:
     assert snapshot.status is Status.FAILED
     assert "the scripted engine died" in snapshot.reason
     assert len(accepted(plan)) == snapshot.accepted
-    assert json.loads(plan.files.report.read_text())["status"] == "failed"
+    assert json.loads((path_of(plan) / "report.json").read_text())["status"] == "failed"
 
 
 def test_a_run_that_cannot_succeed_ends_as_saturated(tmp_path: Path) -> None:
     plan = plan_for(tmp_path / "run", "budget.attempts_per_record=2")
     snapshot = run(plan, Script(too_short=1.0))
     assert snapshot.status is Status.SATURATED
-    report = json.loads(plan.files.report.read_text())
+    report = json.loads((path_of(plan) / "report.json").read_text())
     assert report["rejected_by_reason"]["too_short"] == 66 * 2
 
 

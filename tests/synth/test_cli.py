@@ -15,8 +15,10 @@ from typer.testing import CliRunner, Result
 
 from synth.cli import app
 from synth.config import load_config
-from synth.runs import Session, make_plan
-from synth.store import RunLock, run_files
+from synth.lock import RunLock
+from synth.plan import make_plan
+from synth.session import Session
+from synth.store import run_files
 from tests.conftest import REPO, SPECS_DIR
 
 
@@ -78,7 +80,7 @@ def test_an_output_folder_of_somebody_else() -> None:
 
 
 def test_a_folder_in_use_by_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("synth.store._LOCK_PATIENCE_S", 0.1)
+    monkeypatch.setattr("synth.lock._PATIENCE_S", 0.1)
     lock = RunLock(run_files(str(tmp_path)), "an evenfill run")
     line = mistake("run", "--out", str(tmp_path))
     assert f"in use by an evenfill run, process {os.getpid()}" in line
@@ -128,7 +130,7 @@ def test_status_tells_a_run_that_died_without_a_word_from_a_live_one(tmp_path: P
     session = Session(make_plan(load_config(None, [f"out={folder}"]), REPO), accept_changes=False)
     live = json.loads(evenfill("status", str(folder), "--json").output)
     assert (live["live"], live["status"]) == (True, "running")
-    session._lock.release()
+    session.writer.close()
     dead = json.loads(evenfill("status", str(folder), "--json").output)
     assert (dead["live"], dead["status"]) == (False, "interrupted")
     assert evenfill("status", str(folder)).exit_code == 0

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from synth.config import RunConfig
+from synth.files import LocalFolder
 from synth.gates import Stage
 from synth.protocol import (
     AnswerBatch,
@@ -44,7 +45,8 @@ def answers(slot_ids: list[str], tag: str = "") -> AnswerBatch:
 
 
 def rows(folder: Path) -> list[dict[str, object]]:
-    return [row for path in segments(folder) for row in pq.read_table(path.path).to_pylist()]
+    files = [folder / segment.name for segment in segments(LocalFolder(folder))]
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
 def reserve(bench: Bench, slots: list[Slot], replica: str = "r0") -> list[Ruling]:

@@ -1,47 +1,86 @@
-"""The run folder: one writer, and nothing foreign taken for its own."""
+"""The run folder: what is in it, and nothing foreign taken for its own."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from synth import store
-from synth.durable import write_durably
 from synth.errors import StoreError
-from synth.store import RunLock, run_files
+from synth.files import Folder, LocalFolder, open_folder
+from synth.store import RunFiles, run_files
+
+
+@pytest.fixture(params=["disk", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    if request.param == "disk":
+        return LocalFolder(tmp_path)
+    return open_folder(request.getfixturevalue("bucket"))
 
 
 def test_a_write_that_dies_before_the_rename_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "file"
-    write_durably(path, b"old")
+    folder = LocalFolder(tmp_path)
+    folder.write("file", b"old")
 
     def dies(*_: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "replace", dies)
     with pytest.raises(OSError, match="no space"):
-        write_durably(path, b"new")
-    assert path.read_bytes() == b"old"
+        folder.write("file", b"new")
+    assert folder.read("file") == b"old"
+    assert folder.names() == ["file"]
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.docx").write_text("x")
+def test_a_file_is_created_once(folder: Folder) -> None:
+    folder.create("claim", b"mine")
+    with pytest.raises(FileExistsError):
+        folder.create("claim", b"yours")
+    assert folder.read("claim") == b"mine"
+
+
+def test_files_are_written_listed_moved_and_deleted(folder: Folder) -> None:
+    assert (folder / "later").names() == []
+    with pytest.raises(FileNotFoundError):
+        folder.read("nothing")
+    folder.write("a", b"1")
+    folder.write_with("b", lambda file: [file.write(b"2"), file.write(b"3")])
+    assert folder.names() == ["a", "b"]
+    folder.move("b", folder / "later")
+    assert (folder / "later").read("b") == b"23"
+    folder.delete("a")
+    folder.delete("a")
+    assert folder.names() == ["later"]
+
+
+def test_a_folder_of_something_else_is_refused(folder: Folder) -> None:
+    folder.write("thesis.docx", b"x")
     with pytest.raises(StoreError, match=r"is not a run folder; it holds 'thesis.docx'"):
-        store.prepare(run_files(str(tmp_path)))
+        store.prepare(RunFiles(folder))
 
 
-def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_used_is_one_message(tmp_path: Path, s3: str) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="is a file"):
         run_files(str(tmp_path / "file"))
-    with pytest.raises(StoreError, match="cannot be written"):
-        store.prepare(run_files("/proc/nowhere"))
+    for out in ("/proc/nowhere", f"{s3}-which-is-not-there/run"):
+        with pytest.raises(StoreError, match=f"{out} cannot be written"):
+            store.prepare(run_files(out))
+    with pytest.raises(StoreError, match=r"'nosuch://x' cannot be used .* such as s3://"):
+        run_files("nosuch://x")
+
+
+def test_a_store_that_does_not_answer_is_one_message(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr("fsspec.config.conf", {"s3": {"skip_instance_cache": True}})
+    with pytest.raises(StoreError, match=r"cannot be written .*127\.0\.0\.1:1"):
+        store.prepare(run_files(f"{s3}/run"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -51,36 +90,12 @@ def test_a_folder_without_permission_is_one_message(tmp_path: Path) -> None:
         store.prepare(run_files(str(tmp_path / "run")))
 
 
-def test_a_folder_in_use_names_its_holder_and_is_free_when_that_process_dies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store, "_LOCK_PATIENCE_S", 0.2)
-    code = (
-        "import sys, time\nfrom synth.store import RunLock, run_files\n"
-        "lock = RunLock(run_files(sys.argv[1]), 'a test')\nprint('held', flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    files = run_files(str(tmp_path))
-    assert f"process {holder.pid}" in (store.in_use_by(files) or "")
-    with pytest.raises(StoreError, match=f"in use by a test, process {holder.pid}"):
-        RunLock(files, "another")
-    holder.kill()
-    holder.wait()
-    assert store.in_use_by(files) is None
-    RunLock(files, "another").release()
-
-
-def test_json_that_no_run_wrote_is_one_message(tmp_path: Path) -> None:
-    files = run_files(str(tmp_path))
+def test_json_that_no_run_wrote_is_one_message(folder: Folder) -> None:
+    files = RunFiles(folder)
     assert store.read_manifest(files) is None
-    files.manifest.write_text("{")
+    folder.write("run.json", b"{")
     with pytest.raises(StoreError, match=r"run.json: cannot be read"):
         store.read_manifest(files)
-    files.manifest.write_text("[]")
+    folder.write("run.json", b"[]")
     with pytest.raises(StoreError, match=r"run.json: is not a JSON object"):
         store.read_manifest(files)

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synth import runs, store
+from synth import store
 from synth.config import load_config
 from synth.embedding import Embedder
 from synth.errors import StoreError
 from synth.gates import Stage
+from synth.plan import Plan, check_resumable, make_plan
 from synth.protocol import AnswerBatch, Candidate, Holding, QuestionBatch, Refusal, Tokens
-from synth.report import Status
-from synth.runs import Plan, Session, check_resumable, make_plan
-from tests.conftest import REPO
+from synth.report import Status, versions
+from synth.session import Session
+from tests.conftest import REPO, path_of
 
 TOPIC = "sleep-improvement"
 ABOUT_SLEEP = (
@@ -57,7 +58,7 @@ def generate(session: Session, embedder: Embedder, texts: tuple[str, ...]) -> li
     written = [Candidate(i, f"An answer to {i}", Tokens(8, 4)) for i in ids]
     session.coordinator.commit("r0", AnswerBatch(tuple(written)))
     batch = session.coordinator.take_batch()
-    batch.write(session.accepted, session.rejected)
+    session.writer.write(batch)
     session.coordinator.settle(batch)
     return ids
 
@@ -72,7 +73,7 @@ def test_a_second_start_continues_where_the_first_one_died(plan: Plan, embedder:
         "r0", QuestionBatch((), np.zeros((0, embedder.dim), np.float32), (refusal,))
     )
     batch = first.coordinator.take_batch()
-    batch.write(first.accepted, first.rejected)
+    first.writer.write(batch)
     del first  # killed: never closed
 
     second = Session(plan, accept_changes=False)
@@ -108,7 +109,7 @@ def test_attempts_of_slots_whose_answers_failed_count_after_a_restart(
         failed = Refusal(slot, Stage.ANSWER, "too_short", "no", Tokens(1, 1), ends_slot=ends)
         first.coordinator.commit("r0", AnswerBatch((), (failed,)))
     rows = first.coordinator.take_batch()
-    rows.write(first.accepted, first.rejected)
+    first.writer.write(rows)
     assert {row["question"] for row in rows.rejected} == {ABOUT_SLEEP[0]}
     del first
 
@@ -150,12 +151,12 @@ def test_a_run_that_lost_its_manifest_is_refused_and_overwrites_nothing(
     first = Session(plan, accept_changes=False)
     generate(first, embedder, ABOUT_SLEEP[:2])
     first.close()
-    segments = {path: path.read_bytes() for path in plan.files.accepted.iterdir()}
-    plan.files.manifest.unlink()
-    plan.files.report.unlink()
+    segments = {path: path.read_bytes() for path in (path_of(plan) / "accepted").iterdir()}
+    (path_of(plan) / "run.json").unlink()
+    (path_of(plan) / "report.json").unlink()
     with pytest.raises(StoreError, match=r"run.json: is gone, but there are segments"):
         Session(plan, accept_changes=False)
-    assert {path: path.read_bytes() for path in plan.files.accepted.iterdir()} == segments
+    assert {path: path.read_bytes() for path in (path_of(plan) / "accepted").iterdir()} == segments
 
 
 def test_changes_that_would_break_the_records_are_refused_even_when_agreed_to(
@@ -196,7 +197,7 @@ def test_a_restarted_coordinator_gives_the_verdicts_that_got_lost_once_more(
     answer = AnswerBatch((Candidate(done.id, "An answer", Tokens(8, 8)),))
     first.coordinator.commit("r0", answer)
     batch = first.coordinator.take_batch()
-    batch.write(first.accepted, first.rejected)  # durable, and nobody was told
+    first.writer.write(batch)  # durable, and nobody was told
     del first
 
     second = Session(plan, accept_changes=False)
@@ -221,7 +222,7 @@ def test_a_restarted_coordinator_gives_the_verdicts_that_got_lost_once_more(
     batch = second.coordinator.take_batch()
     assert [row["id"] for row in batch.accepted] == [reserved.id]
     assert batch.rejected == ()
-    batch.write(second.accepted, second.rejected)
+    second.writer.write(batch)
     second.coordinator.settle(batch)
     report = second.coordinator.report(second.timing())
     assert (report["accepted"], report["rejected"]) == (2, 1)
@@ -233,7 +234,7 @@ def test_a_finished_run_is_finished_when_it_is_opened_again(plan: Plan, embedder
     generate(first, embedder, ABOUT_SLEEP)
     first.close()
     assert store.read_report(plan.files)["status"] == Status.COMPLETE
-    assert "3 of 3 records" in plan.files.card.read_text()
+    assert "3 of 3 records" in (path_of(plan) / "README.md").read_text()
     second = Session(plan, accept_changes=False)
     assert second.coordinator.outcome()[0] is Status.COMPLETE
     assert second.coordinator.lease("r0", 1).finished
@@ -243,7 +244,7 @@ def test_a_finished_run_is_finished_when_it_is_opened_again(plan: Plan, embedder
 def test_a_folder_is_held_by_one_session_at_a_time(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_LOCK_PATIENCE_S", 0.2)
+    monkeypatch.setattr("synth.lock._PATIENCE_S", 0.2)
     first = Session(plan, accept_changes=False)
     with pytest.raises(StoreError, match="in use by an evenfill run"):
         Session(plan, accept_changes=False)
@@ -302,7 +303,7 @@ def test_timing_adds_up_over_sessions(plan: Plan) -> None:
 
 def test_the_report_has_every_key_of_the_interface(plan: Plan) -> None:
     Session(plan, accept_changes=False).close()
-    report = json.loads(plan.files.report.read_text())
+    report = json.loads((path_of(plan) / "report.json").read_text())
     assert {
         "status", "reason", "topics", "accepted", "generated", "rejected", "tokens", "timing",
         "rates", "dedup", "versions",
@@ -314,4 +315,4 @@ def test_the_report_has_every_key_of_the_interface(plan: Plan) -> None:
     assert len(report["topics"]) == 33
     for figures in report["topics"].values():
         assert {"target", "accepted", "generated", "rejected", "acceptance_rate"} <= figures.keys()
-    assert report["versions"]["ray"] == runs.versions()["ray"]
+    assert report["versions"]["ray"] == versions()["ray"]

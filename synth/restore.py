@@ -1,0 +1,146 @@
+"""Rebuild a run from its segments alone: coverage, index, counts and verdicts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synth.balancer import Balancer
+from synth.errors import StoreError
+from synth.index import DuplicateIndex, ExactRepeats
+from synth.outbox import Decided
+from synth.plan import Plan
+from synth.protocol import Reason, Tokens
+from synth.report import Tally, TopicTally
+from synth.segments import accepted_schema, read_rows
+from synth.specs import SITUATION
+
+_REMEMBERED_EPOCHS = 8  # starts whose verdicts a replica may still ask for
+_RESTORED = (
+    "id",
+    "topic",
+    "requested_topic",
+    "facets",
+    "question",
+    "answer",
+    "embedding",
+    "nearest_similarity",
+    "prompt_tokens",
+    "completion_tokens",
+)
+_RESTORED_REFUSALS = (
+    "id",
+    "topic",
+    "requested_topic",
+    "stage",
+    "attempt",
+    "reason",
+    "prompt_tokens",
+    "completion_tokens",
+)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a store holds, taken into the parts of a coordinator."""
+
+    balancer: Balancer
+    index: DuplicateIndex
+    repeats: ExactRepeats
+    tally: Tally
+    decided: Decided
+
+
+def restore(plan: Plan, dim: int, run_id: str, epoch: int) -> Restored:
+    """Rebuild coverage, index and counts from the segments alone."""
+    config = plan.config
+    balancer = Balancer(
+        plan.specs,
+        plan.targets,
+        config.budget.attempts_per_record,
+        config.record.facets,
+        f"{config.seed}-{epoch}",
+    )
+    tally = Tally({topic: TopicTally() for topic in plan.specs.topics})
+    index, repeats = DuplicateIndex(dim, config.dedup.threshold), ExactRepeats()
+    decided = Decided()
+    recent = tuple(f"{run_id}-{e:03d}-" for e in range(max(1, epoch - _REMEMBERED_EPOCHS), epoch))
+    asked: dict[str, str] = {}  # slot id -> the topic that it was asked for
+    for batch in _compatible_rows(plan, dim):
+        flat = batch.column("embedding").flatten().to_numpy()
+        rows = batch.drop_columns(["embedding"]).to_pylist()
+        ids = [row["id"] for row in rows]
+        index.add(ids, flat.reshape(len(rows), dim), [row["question"] for row in rows])
+        for row in rows:
+            facets = {name: value for name, value in row["facets"].items() if value is not None}
+            balancer.cover(row["topic"], facets.pop(SITUATION), facets)
+            repeats.claim(row["question"], row["id"])
+            repeats.claim(row["answer"], row["id"])
+            tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
+            tally.accept(row["topic"], row["requested_topic"], tokens, row["nearest_similarity"])
+            asked[row["id"]] = row["requested_topic"]
+            if row["id"].startswith(recent):
+                decided.committed[row["id"]] = row["topic"]
+    for batch in read_rows(plan.files.rejected, _RESTORED_REFUSALS):
+        for row in batch.to_pylist():
+            _check_topic(plan, row["topic"])
+            tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
+            tally.reject(row["topic"], row["reason"], tokens)
+            if row["id"].startswith(recent):
+                key = (row["id"], row["stage"], row["attempt"])
+                decided.refused[key] = (row["topic"], row["reason"])
+            if row["reason"] not in (Reason.INTERRUPTED, Reason.EXPIRED):
+                asked[row["id"]] = row["requested_topic"]
+    attempts = Counter(asked.values())
+    for topic, counts in tally.topics.items():
+        balancer.restore(topic, counts.accepted, attempts[topic])
+    _check_against_plan(plan, tally)
+    return Restored(balancer, index, repeats, tally, decided)
+
+
+def _compatible_rows(plan: Plan, dim: int) -> Iterator[pa.RecordBatch]:
+    """The accepted rows, as long as they fit this plan's topics, facets and vectors."""
+    expected = accepted_schema(dim, list(plan.specs.facets))
+    for batch in read_rows(plan.files.accepted, _RESTORED):
+        for name in ("facets", "embedding"):
+            if batch.schema.field(name).type != expected.field(name).type:
+                raise StoreError(
+                    str(plan.files.root),
+                    f"holds records whose {name!r} have another form",
+                    "Keep facets and embedder as they were, or give another --out",
+                )
+        for topic in pc.unique(batch.column("topic")).to_pylist():
+            _check_topic(plan, topic)
+        yield batch
+
+
+def _check_topic(plan: Plan, topic: str) -> None:
+    if topic not in plan.specs.topics:
+        raise StoreError(
+            str(plan.files.root),
+            f"holds records of topic {topic!r}, which has no spec any more",
+            "Bring the spec back, or give another --out",
+        )
+
+
+def _check_against_plan(plan: Plan, tally: Tally) -> None:
+    for topic, target in plan.targets.items():
+        held = tally.topics[topic].accepted
+        if held > target:
+            raise StoreError(
+                str(plan.files.root),
+                f"topic {topic!r} already holds {held} records, but its target is {target}",
+                "Raise the target, or give another --out",
+            )
+    threshold = plan.config.dedup.threshold
+    if tally.max_similarity is not None and tally.max_similarity >= threshold:
+        raise StoreError(
+            str(plan.files.root),
+            f"holds a pair of records with similarity {tally.max_similarity:.4f}, but "
+            f"dedup.threshold is {threshold}",
+            "Raise the threshold, or give another --out",
+        )
