@@ -195,7 +195,7 @@ def _supervise(
     where = "GPU" if places[0].gpus else "CPU"
     logs = plan.files.logs or "Ray's session folder"
     say(f"starting {len(places)} vLLM replica(s) on {where}; their logs are in {logs}")
-    supervisor = _start_replicas(plan, places, coordinator, engine_factory)
+    supervisor = _start_replicas(plan, places, coordinator, say, engine_factory)
     try:
         mistake = ray.get(opening)  # meanwhile the engines start
         if isinstance(mistake, UserError):
@@ -233,11 +233,12 @@ def _start_replicas(
     plan: Plan,
     places: Sequence[Place],
     coordinator: Any,
+    say: Say,
     engine_factory: Callable[..., Any] | None,
 ) -> Supervisor:
     import ray
 
-    from actors.placement import ray_nodes, relocate
+    from actors.placement import leaving_nodes, ray_nodes, relocate
     from actors.replica import ReplicaActor
     from actors.supervisor import Supervisor
 
@@ -255,9 +256,11 @@ def _start_replicas(
         places,
         make,
         lambda place: relocate(place, ray_nodes()),
+        leaving_nodes,
         coordinator,
         engine.start_timeout,
         engine.max_restarts,
+        say,
     )
 
 
@@ -283,6 +286,8 @@ def _watch(
     supervisor: Supervisor, coordinator: Any, show: Show, say: Say, interrupts: Interrupts
 ) -> None:
     """Poll replicas and coordinator until no replica is left to work."""
+    from actors.placement import ray_nodes
+
     announced = draining = False
     deadline = 0.0
     while not supervisor.finished:
@@ -297,6 +302,10 @@ def _watch(
         if interrupts.asked and not snapshot.stopping:
             say("interrupted: booking what is in flight (once more to leave at once)")
             _ask(coordinator, "stop", Status.INTERRUPTED, "stopped by the user")
+            continue
+        if not ray_nodes() and not snapshot.stopping:
+            say("every node is about to leave the cluster: booking what is in flight")
+            _ask(coordinator, "stop", Status.INTERRUPTED, "every node was about to leave")
             continue
         if snapshot.stopping and not draining:
             draining, deadline = True, time.monotonic() + _DRAIN_S

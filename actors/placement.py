@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from synth.config import EngineConfig
@@ -48,10 +49,27 @@ class Place:
         }
 
 
-def ray_nodes() -> list[Node]:
-    """The live nodes of the Ray cluster that this process is connected to."""
+def leaving_nodes() -> frozenset[str]:
+    """Ids of the nodes that Ray was told to drain, as before a spot machine is taken away."""
     import ray
 
+    return frozenset(_gcs_client(ray.get_runtime_context().gcs_address).get_draining_nodes())
+
+
+@lru_cache(maxsize=1)
+def _gcs_client(address: str) -> Any:
+    """Ray's own client of its control store; Ray Serve asks it too, nothing public tells."""
+    import ray
+
+    inner: Any = ray._raylet
+    return inner.GcsClient(address=address)
+
+
+def ray_nodes() -> list[Node]:
+    """The live nodes of the Ray cluster that this process is connected to, and that stay."""
+    import ray
+
+    leaving = leaving_nodes()
     return [
         Node(
             node["NodeID"],
@@ -59,7 +77,7 @@ def ray_nodes() -> list[Node]:
             int(node["Resources"].get("GPU", 0)),
         )
         for node in ray.nodes()
-        if node["Alive"]
+        if node["Alive"] and node["NodeID"] not in leaving
     ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.exceptions import ActorUnavailableError
 
 from actors.checker import Checker
@@ -99,8 +100,8 @@ class ReplicaActor:
         self._engine: Engine | None = None
         self._pipeline: Pipeline | None = None
 
-    async def start(self) -> UserError | None:
-        """Bring the engine up; returns what the user has to mend, if anything."""
+    async def start(self) -> UserError | str:
+        """Bring the engine up; returns the id of this node, or what the user has to mend."""
         try:
             embedder = Embedder(self._config.embedder, threads=1)
             self._engine = self._engine_factory(self._config, self._cores is None)
@@ -109,7 +110,7 @@ class ReplicaActor:
         self._pipeline = Pipeline(
             self._config, self._specs, self._engine, Checker(self._config, embedder), self._port
         )
-        return None
+        return str(ray.get_runtime_context().get_node_id())
 
     async def run(self) -> None:
         """Work until there is no more to do, or until drained."""

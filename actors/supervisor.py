@@ -40,6 +40,8 @@ class Watched:
     handle: Any = None
     pending: Any = None
     since: float = 0.0
+    node: str | None = None
+    leaving: bool = False
     deaths: int = 0
     born: int = 0
     causes: list[str] = field(default_factory=list)
@@ -60,9 +62,11 @@ class Supervisor:
         places: one per replica.
         make: creates a replica actor by name and place.
         relocate: where to start a replica again whose place may be gone.
+        leaving_nodes: ids of the nodes that are about to leave the cluster.
         coordinator: handle of the coordinator actor.
         start_timeout: seconds a replica may take to come up.
         max_restarts: deaths in a row after which a replica is retired.
+        say: told in a line what happens to a replica.
         clock: seconds, monotonic.
     """
 
@@ -71,16 +75,20 @@ class Supervisor:
         places: Sequence[Place],
         make: MakeReplica,
         relocate: Callable[[Place], Place],
+        leaving_nodes: Callable[[], frozenset[str]],
         coordinator: Any,
         start_timeout: float,
         max_restarts: int,
+        say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ):
         self._make = make
         self._relocate = relocate
+        self._leaving_nodes = leaving_nodes
         self._coordinator = coordinator
         self._start_timeout = start_timeout
         self._max_restarts = max_restarts
+        self._say = say
         self._clock = clock
         self._draining = False
         self._was_up = False
@@ -101,6 +109,7 @@ class Supervisor:
                 self._hear(waiting[reference])
         else:
             time.sleep(timeout)
+        self._vacate(self._leaving_nodes())
         now = self._clock()
         for replica in self.replicas:
             if replica.state is State.STARTING and now - replica.since > self._start_timeout:
@@ -141,6 +150,25 @@ class Supervisor:
                 self._kill(replica)
                 replica.state = State.DONE
 
+    def _vacate(self, leaving: frozenset[str]) -> None:
+        """Drain the replicas of nodes that are about to leave; they start again elsewhere."""
+        for replica in self.replicas:
+            if replica.leaving or replica.node not in leaving:
+                continue
+            if replica.state is State.STARTING:
+                self._move(replica)
+            elif replica.state is State.WORKING:
+                self._say(f"{replica.name} drains: its node is about to leave the cluster")
+                replica.leaving = True
+                replica.handle.drain.remote()
+
+    def _move(self, replica: Watched) -> None:
+        self._kill(replica)
+        self._coordinator.replica_lost.remote(replica.incarnation)
+        replica.born += 1
+        replica.state = State.DONE if self._draining else State.WAITING
+        replica.since = self._clock()
+
     def close(self, grace: float) -> None:
         """Stop all engines; what is not gone after `grace` seconds is killed."""
         closing = [
@@ -156,6 +184,7 @@ class Supervisor:
             replica.place = self._relocate(replica.place)
         replica.handle = self._make(replica.incarnation, replica.place)
         replica.pending = replica.handle.start.remote()
+        replica.node, replica.leaving = replica.place.node, False
         replica.state, replica.since = State.STARTING, self._clock()
 
     def _hear(self, replica: Watched) -> None:
@@ -170,8 +199,11 @@ class Supervisor:
             self._died(replica, str(answer))
         elif replica.state is State.STARTING:
             self._was_up = True
+            replica.node = answer
             replica.pending = replica.handle.run.remote()
             replica.state, replica.since = State.WORKING, self._clock()
+        elif replica.leaving and not self._draining:
+            self._move(replica)
         else:
             replica.pending, replica.state = None, State.DONE
 
@@ -188,8 +220,10 @@ class Supervisor:
             replica.state = State.DONE
         elif replica.deaths > self._max_restarts:
             replica.state = State.RETIRED
+            self._say(f"{replica.name} is given up after {replica.deaths} deaths: {cause}")
         else:
             backoff = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** (replica.deaths - 1))
+            self._say(f"{replica.name} died and starts again in {backoff:g} s: {cause}")
             replica.state, replica.since = State.WAITING, now + backoff
 
     def _kill(self, replica: Watched) -> None:

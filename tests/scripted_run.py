@@ -25,7 +25,7 @@ def main() -> int:
     plan = make_plan(load_config(None, sys.argv[2:]), REPO)
     snapshot = execute(plan, Options(address), lambda _: None, print, engine_factory=script)
     print(snapshot.status, snapshot.reason, flush=True)
-    return 0 if snapshot.status is Status.COMPLETE else 3
+    return {Status.COMPLETE: 0, Status.INTERRUPTED: 130, Status.FAILED: 1}.get(snapshot.status, 3)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,14 +21,18 @@ from tests.conftest import REPO
 SLOW = {"delay_s": 0.4, "too_short": 0.2}
 
 
-def start(folder: Path, script: dict[str, object], *options: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, script: dict[str, object], *options: str, log: Path | None = None
+) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "tests.scripted_run", json.dumps(script), f"out={folder}",
         "targets.policy=uniform", "targets.total=132", "engine.max_num_seqs=8",
         "store.commit_seconds=0.3", *options,
     ]  # fmt: skip
-    log = open(folder.with_suffix(".log"), "a")  # noqa: SIM115 - inherited by the run
-    return subprocess.Popen(command, cwd=REPO, stdout=log, stderr=log, start_new_session=True)
+    with open(log or folder.with_suffix(".log"), "a") as output:
+        return subprocess.Popen(
+            command, cwd=REPO, stdout=output, stderr=output, start_new_session=True
+        )
 
 
 def wait_for_records(folder: Path, run: subprocess.Popen[str], more_than: int = 0) -> None:
@@ -38,9 +43,11 @@ def wait_for_records(folder: Path, run: subprocess.Popen[str], more_than: int = 
         time.sleep(0.05)
 
 
-def finish(folder: Path, run: subprocess.Popen[str], earlier: dict[str, str]) -> None:
+def finish(
+    folder: Path, run: subprocess.Popen[str], earlier: dict[str, str], log: Path | None = None
+) -> None:
     code = run.wait(timeout=240)
-    assert code == 0, folder.with_suffix(".log").read_text()
+    assert code == 0, (log or folder.with_suffix(".log")).read_text()
     assert problems(folder, earlier) == []
     assert orphans() == []
 
@@ -87,6 +94,24 @@ def test_a_driver_that_is_killed_leaves_no_process_and_a_folder_that_resumes(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_books_what_is_in_flight_and_the_run_can_be_resumed(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    folder = tmp_path / "run"
+    run = start(folder, {"delay_s": 2.0})
+    wait_for_records(folder, run)
+    os.kill(run.pid, number)
+    assert run.wait(timeout=60) == 130
+    report = json.loads((folder / "report.json").read_text())
+    assert report["status"] == "interrupted"
+    assert report["rejected_by_reason"]["interrupted"] > 0
+    assert orphans() == []
+    earlier = digests(folder)
+    assert report["accepted"] == len(earlier) < 132
+    finish(folder, start(folder, SLOW), earlier)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_leaves_at_once_and_harms_nothing(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -100,3 +125,34 @@ def test_a_second_signal_leaves_at_once_and_harms_nothing(
     assert orphans(within_s=40) == []
     earlier = digests(folder)
     finish(folder, start(folder, SLOW), earlier)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "evenfill-test", disk], check=False
+    ).returncode:
+        pytest.skip("this user may not mount a disk")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_ends_the_run_with_what_is_committed_and_it_goes_on_with_a_larger_one(
+    small_disk: Path,
+) -> None:
+    folder = small_disk / "run"
+    log = small_disk.with_suffix(".log")
+    quick = {"delay_s": 0.02}
+    options = ["targets.total=660", "store.retry=2s"]
+    run = start(folder, quick, *options, log=log)
+    assert run.wait(timeout=240) == 1, log.read_text()
+    assert "the store cannot be written to" in log.read_text()
+    assert "No space left on device" in log.read_text()
+    earlier = digests(folder)
+    assert 0 < len(earlier) < 660
+    assert problems(folder, earlier, complete=False) == []
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    finish(folder, start(folder, quick, *options, log=log), earlier, log=log)
