@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from synth.errors import UserError
-from synth.outbox import CommitBatch
 from synth.plan import Plan
 from synth.protocol import NO_EPOCH, AnswerBatch, Holding, QuestionBatch, Reply
 from synth.report import Snapshot, Status
@@ -69,7 +68,7 @@ class CoordinatorActor:
         return self._stranger(run, epoch) or run.coordinator.reserve(replica, batch)
 
     async def commit(self, replica: str, epoch: int, batch: AnswerBatch) -> Reply:
-        """Answers once the batch is durable; raises when the store has given up."""
+        """Answers once the batch is durable, or when the store has given up and the run ends."""
         run = await self._opened()
         if stranger := self._stranger(run, epoch):
             return stranger
@@ -108,7 +107,9 @@ class CoordinatorActor:
         if self._committing:
             await self._committing
         await self._compact(run, 2)
-        await asyncio.to_thread(run.close)
+        error = await self._try_for_a_while(run.close)
+        if error and run.coordinator.outcome()[0] is not Status.FAILED:
+            raise error
         return run.coordinator.snapshot(run.generate_s)
 
     async def _commit_loop(self, run: Session) -> None:
@@ -139,13 +140,12 @@ class CoordinatorActor:
         batch = run.coordinator.take_batch()
         loop = asyncio.get_running_loop()
         durable, self._durable = self._durable, loop.create_future()
-        error = await self._write(run, batch)
+        error = await self._try_for_a_while(run.writer.write, batch)
         if error is not None:
             run.coordinator.stop(Status.FAILED, f"the store cannot be written to ({error})")
             for future in (durable, self._durable):
                 if future:
-                    future.set_exception(error)
-                    future.exception()  # seen here, whether or not a replica waits for it
+                    future.set_result(None)
             return False
         run.coordinator.settle(batch)
         run.committed(len(batch.accepted))
@@ -161,12 +161,14 @@ class CoordinatorActor:
         with suppress(OSError, UserError):
             await asyncio.to_thread(run.writer.compact, at_least)
 
-    async def _write(self, run: Session, batch: CommitBatch) -> Exception | None:
-        """Write a batch, trying again for a while; meanwhile no commit is acknowledged."""
+    async def _try_for_a_while(
+        self, write: Callable[..., None], *arguments: object
+    ) -> Exception | None:
+        """Write, trying again for `store.retry` seconds; why it failed, if it did."""
         deadline = time.monotonic() + self._plan.config.store.retry
         while True:
             try:
-                await asyncio.to_thread(run.writer.write, batch)
+                await asyncio.to_thread(write, *arguments)
             except UserError as error:  # the folder is another run's, or holds what is not ours
                 return error
             except OSError as error:

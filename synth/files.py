@@ -132,11 +132,15 @@ class LocalFolder(Folder):
 
     def write_with(self, name: str, fill: Fill) -> None:
         temporary = self.path / f".{name}.tmp"
-        with open(temporary, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path / name)
+        try:
+            with open(temporary, "wb") as file:
+                fill(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path / name)
+        except OSError:
+            temporary.unlink(missing_ok=True)  # a full disk needs the room
+            raise
         self._sync()
 
     def create(self, name: str, data: bytes) -> None:
