@@ -1,11 +1,12 @@
 """Kill parts of a run at random moments until it is complete; then check what it left.
 
     python -m benchmarks.chaos --runs 10 --kills 5 --seed 1
+    python -m benchmarks.chaos --runs 1 --kills 5 --seed 1 --engine vllm
 
 Each run is a real Ray cluster of a head and a worker node on this machine, with a scripted
-engine. Victims: a replica, the coordinator, the driver, the worker node's raylet. After each
-run the folder must keep every promise that `tests/check_folder.py` knows of, every record that
-was ever durable among them.
+engine or with vLLM. Victims: a replica, the coordinator, the driver, the worker node's raylet,
+and vLLM's engine core. After each run the folder must keep every promise that
+`tests/check_folder.py` knows of, every record that was ever durable among them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +30,46 @@ import psutil
 from tests.check_folder import digests, problems
 
 REPO = Path(__file__).parent.parent
-RECORDS = 330
-VICTIMS = ("replica", "coordinator", "driver", "raylet")
 SCRIPT = {"delay_s": 0.5, "too_short": 0.2}
+PROCESSES = {  # how the command lines of victims begin
+    "replica": "ray::ReplicaActor",
+    "coordinator": "ray::CoordinatorActor",
+    "engine core": "VLLM::EngineCore",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What differs between a run with a scripted engine and one with vLLM.
+
+    Attributes:
+        records: target of the run.
+        pause_s: least and most seconds between two kills.
+    """
+
+    command: tuple[str, ...]
+    victims: tuple[str, ...]
+    records: int
+    pause_s: tuple[float, float]
+
+
+ANYWHERE = ("replica", "coordinator", "driver", "raylet")
+SETTINGS = {
+    "scripted": Setting(("tests.scripted_run", json.dumps(SCRIPT)), ANYWHERE, 330, (6, 16)),
+    "vllm": Setting(("tests.scripted_run", "null"), (*ANYWHERE, "engine core"), 66, (40, 90)),
+}
 
 
 class Ordeal:
     """One run, the cluster that it runs on, and what was killed of it."""
 
-    def __init__(self, folder: Path, rng: random.Random):
+    def __init__(self, folder: Path, setting: Setting, rng: random.Random):
         from ray.cluster_utils import Cluster
 
         self.folder = folder
+        self.setting = setting
         self.rng = rng
+        self._next: list[str] = []
         self.killed: list[str] = []
         self.starts = 0
         self.earlier: dict[str, str] = {}
@@ -57,9 +86,9 @@ class Ordeal:
                     return
                 self._start()
             if len(self.killed) < kills:
-                self._watch(self.rng.uniform(6, 16))
+                self._watch(self.rng.uniform(*self.setting.pause_s))
                 if self._driver is not None and self._driver.poll() is None:
-                    self._kill(self.rng.choice(VICTIMS))
+                    self._kill(self._victim())
             else:
                 self._watch(1.0)
 
@@ -70,12 +99,13 @@ class Ordeal:
     def _start(self) -> None:
         self.starts += 1
         options = [
-            f"out={self.folder}", "targets.policy=uniform", f"targets.total={RECORDS}",
+            f"out={self.folder}", "targets.policy=uniform",
+            f"targets.total={self.setting.records}",
             "engine.replicas=2", "engine.max_num_seqs=8", "store.commit_seconds=0.3",
             "engine.max_restarts=20", "lease.timeout=20s",
         ]  # fmt: skip
         self._driver = subprocess.Popen(
-            [sys.executable, "-m", "tests.scripted_run", json.dumps(SCRIPT), *options],
+            [sys.executable, "-m", *self.setting.command, *options],
             cwd=REPO,
             env=os.environ | {"EVENFILL_TEST_ADDRESS": self._cluster.address},
             stdout=self._log,
@@ -92,6 +122,12 @@ class Ordeal:
                 return
             time.sleep(0.5)
 
+    def _victim(self) -> str:
+        """Each kind comes up once before any comes up again."""
+        if not self._next:
+            self._next = self.rng.sample(self.setting.victims, len(self.setting.victims))
+        return self._next.pop()
+
     def _kill(self, victim: str) -> None:
         if victim == "driver" and self._driver is not None:
             self._driver.kill()
@@ -100,8 +136,7 @@ class Ordeal:
             self._cluster.remove_node(self._worker, allow_graceful=False)
             self._worker = self._cluster.add_node(num_cpus=1)
         else:
-            name = {"replica": "ray::ReplicaActor", "coordinator": "ray::CoordinatorActor"}[victim]
-            found = [p for p in psutil.process_iter(["cmdline"]) if _is(p, name)]
+            found = [p for p in psutil.process_iter(["cmdline"]) if _is(p, PROCESSES[victim])]
             if not found:
                 return
             self.rng.choice(found).send_signal(signal.SIGKILL)
@@ -117,6 +152,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--engine", choices=list(SETTINGS), default="scripted")
     options = parser.parse_args()
     broken = 0
     for number in range(options.runs):
@@ -124,7 +160,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "run"
             started = time.monotonic()
-            ordeal = Ordeal(folder, random.Random(seed))
+            ordeal = Ordeal(folder, SETTINGS[options.engine], random.Random(seed))
             try:
                 ordeal.run(options.kills)
                 found = problems(folder, ordeal.earlier)

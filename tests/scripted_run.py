@@ -1,4 +1,6 @@
-"""A run with the scripted engine, for faults: python -m tests.scripted_run SCRIPT OPTION...
+"""A run for faults: python -m tests.scripted_run SCRIPT OPTION...
+
+SCRIPT is the JSON of a scripted engine's `Script`, or `null` for a real vLLM.
 
 Joins the Ray cluster at EVENFILL_TEST_ADDRESS, if that is set.
 """
@@ -21,7 +23,8 @@ REPO = Path(__file__).parent.parent
 
 def main() -> int:
     address = os.environ.get("EVENFILL_TEST_ADDRESS")
-    script = Script(**json.loads(sys.argv[1]))
+    settings = json.loads(sys.argv[1])
+    script = Script(**settings) if settings is not None else None
     plan = make_plan(load_config(None, sys.argv[2:]), REPO)
     snapshot = execute(plan, Options(address), lambda _: None, print, engine_factory=script)
     print(snapshot.status, snapshot.reason, flush=True)
