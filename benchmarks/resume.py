@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from synth.runs import Session, make_plan
 
 from synth.config import load_config
+from synth.plan import make_plan
 from synth.segments import SegmentWriter, accepted_schema
+from synth.session import Session
 from synth.specs import SITUATION
 
 REPO = Path(__file__).parent.parent
