@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from actors.engine import ABORTED, Generation
 from synth.config import RunConfig
 from synth.embedding import Embedder
-from synth.gates import Draft, Stage, first_red
+from synth.gates import Draft, Flag, Stage
+from synth.gates.registry import Gates
 from synth.prompts import Message, own_words
 from synth.protocol import Reason, Slot, Tokens, Vectors
 from synth.records import TextParser
@@ -47,6 +48,7 @@ class Checked:
     tokens: Tokens
     reason: str = ""
     span: str = ""
+    flags: tuple[Flag, ...] = ()
 
 
 class Checker:
@@ -58,7 +60,7 @@ class Checker:
     """
 
     def __init__(self, config: RunConfig, embedder: Embedder):
-        self._gates = config.gates
+        self._gates = Gates(config.gates)
         self._parsers = {stage: TextParser(config.record, stage) for stage in Stage}
         self._embedder = embedder
 
@@ -79,8 +81,9 @@ class Checker:
             return Checked(work, parsed.text, generation.tokens, parsed.reason)
         prompt = own_words(written.messages, work.question)
         draft = Draft(work.stage, parsed.text, work.question, prompt)
-        finding = first_red(draft, self._gates)
-        if finding:
-            span = finding.span(parsed.text)
-            return Checked(work, parsed.text, generation.tokens, finding.reason, span)
-        return Checked(work, parsed.text, generation.tokens)
+        refused, noted = self._gates.judge(draft)
+        if refused:
+            span = refused.span(draft)
+            return Checked(work, parsed.text, generation.tokens, refused.rule, span)
+        flags = tuple(finding.flag(draft) for finding in noted)
+        return Checked(work, parsed.text, generation.tokens, flags=flags)

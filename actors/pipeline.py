@@ -62,7 +62,7 @@ class Unsettled:
 
 
 def _candidate(item: Checked) -> Candidate:
-    return Candidate(item.work.slot.id, item.text, item.tokens)
+    return Candidate(item.work.slot.id, item.text, item.tokens, item.flags)
 
 
 class Pipeline:

@@ -185,7 +185,7 @@ def topics(
     as_json: JsonOption = False,
 ) -> None:
     """List the topics with weights and targets, or show one in full."""
-    from synth.config import ConfigError, did_you_mean
+    from synth.errors import ConfigError, did_you_mean
     from synth.plan import make_plan
 
     plan = make_plan(*_load(config, _overrides(options)))

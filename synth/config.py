@@ -6,7 +6,6 @@ section refuses unknown keys, and every mistake names the file and the key.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -17,8 +16,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from synth.errors import ConfigError, UserError
-from synth.gates import DEFAULT_GATES, GATES
+from synth.errors import ConfigError, UserError, did_you_mean
+from synth.gates.registry import DEFAULT_CHOICES, GateChoice
 from synth.models import BUILTIN
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -181,18 +180,11 @@ class RunConfig(Section):
     record: RecordConfig = RecordConfig()
     dedup: DedupConfig = DedupConfig()
     topic_gate: TopicGateConfig = TopicGateConfig()
-    gates: tuple[str, ...] = DEFAULT_GATES
+    gates: tuple[GateChoice, ...] = DEFAULT_CHOICES
     budget: BudgetConfig = BudgetConfig()
     lease: LeaseConfig = LeaseConfig()
     store: StoreConfig = StoreConfig()
     out: str = Field("runs/first", min_length=1)
-
-    @model_validator(mode="after")
-    def _gates_exist(self) -> RunConfig:
-        for name in self.gates:
-            if name not in GATES:
-                raise ValueError(f"gates: no gate {name!r}{did_you_mean(name, GATES)}")
-        return self
 
 
 # Keys that change how a run runs but not what it makes: free to differ on resume.
@@ -222,12 +214,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         elif before != after:
             lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
     return lines
-
-
-def did_you_mean(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """A hint to append to a message about an unknown `word`."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:

@@ -149,7 +149,7 @@ class Coordinator:
         if not self._balancer.wants(filing.topic):
             return self._refuse_question(held, candidate, Reason.TOPIC_FULL)
         held.phase, held.topic, held.question = Phase.RESERVED, filing.topic, candidate.text
-        held.question_tokens = candidate.tokens
+        held.question_tokens, held.flags = candidate.tokens, candidate.flags
         held.scores = {"topic": filing.filed_score, "best_topic": filing.best_score}
         self._repeats.claim(candidate.text, candidate.slot_id)
         self._balancer.reserved(held.slot, filing.topic)
@@ -192,6 +192,7 @@ class Coordinator:
                 self._close(held, Ruling.REFUSED, Reason.EXACT_REPEAT)
                 continue
             held.answer, held.answer_tokens = candidate.text, candidate.tokens
+            held.flags += candidate.flags
             self._outbox.stage(held)
         return self._reply()
 

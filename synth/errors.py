@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Wrong input: one message, no traceback, exit code 2.
@@ -38,3 +41,9 @@ class StoreError(UserError):
 
 class EngineFailure(RuntimeError):
     """A run that could not start, or lost its coordinator; what was committed stays. Exit 1."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint to append to a message about an unknown `word`."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from synth.gates import Stage
+from synth.gates import Flag, Stage
 from synth.index import DuplicateIndex, Neighbour
 from synth.protocol import Refusal, Ruling, Slot, Tokens, Verdict
 from synth.records import Record
@@ -40,6 +40,7 @@ class OpenSlot:
     scores: Mapping[str, float] = field(default_factory=dict)
     question_tokens: Tokens = field(default_factory=Tokens)
     answer_tokens: Tokens = field(default_factory=Tokens)
+    flags: tuple[Flag, ...] = ()
 
 
 @dataclass
@@ -164,6 +165,7 @@ class Outbox:
             "nearest_id": neighbour.id if neighbour else None,
             "nearest_similarity": neighbour.similarity if neighbour else None,
             "scores": dict(held.scores),
+            "findings": [asdict(flag) for flag in held.flags],
             "embedding": self._index.vector(held.slot.id),
             "created_at": now,
             "requested_topic": held.slot.topic,

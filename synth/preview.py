@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from synth.config import ConfigError, RunConfig, Targets, did_you_mean
+from synth.config import RunConfig, Targets
+from synth.errors import ConfigError, did_you_mean
 from synth.plan import make_plan
 from synth.prompts import question_messages
 from synth.protocol import Slot

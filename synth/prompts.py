@@ -20,12 +20,12 @@ from synth.specs import Specs, TopicSpec
 
 Message = Mapping[str, str]
 
-VERSION = 1  # part of the run's fingerprint: raise it with every change of a prompt
+VERSION = 2  # part of the run's fingerprint: raise it with every change of a prompt
 
 _QUESTION_SYSTEM = (
     "You write the messages that people send to a counselor. Each message is in the first "
     "person. It says what happened, how it feels and what was tried, in the person's own plain "
-    "words, and ends with a question."
+    "words, and ends with a question. It names no person and no place."
 )
 _QUESTION_USER = Template.from_string(
     """\

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from synth.gates import Stage
+from synth.gates import Flag, Stage
 
 Vectors = npt.NDArray[np.float32]
 
@@ -76,11 +76,12 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A text that passed the replica's own gates."""
+    """A text that passed the replica's own gates; `flags` is what they noted."""
 
     slot_id: str
     text: str
     tokens: Tokens
+    flags: tuple[Flag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

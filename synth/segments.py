@@ -26,6 +26,9 @@ _READ_ROWS = 4096
 _MERGED_ROWS = 20_000  # rows after which a merged segment is large enough
 
 
+_FLAG = pa.struct([(name, pa.string()) for name in ("gate", "rule", "severity", "where", "span")])
+
+
 def accepted_schema(dim: int, facets: Sequence[str]) -> pa.Schema:
     """Columns of an accepted record; `embedding` is float32 of length `dim`."""
     names = ["situation", *facets]
@@ -44,6 +47,7 @@ def accepted_schema(dim: int, facets: Sequence[str]) -> pa.Schema:
             ("scores", pa.struct([("topic", pa.float32()), ("best_topic", pa.float32())])),
             ("embedding", pa.list_(pa.float32(), dim)),
             ("created_at", pa.timestamp("ms", tz="UTC")),
+            ("findings", pa.list_(_FLAG)),
             ("requested_topic", pa.string()),
             ("prompt_tokens", pa.int32()),
             ("completion_tokens", pa.int32()),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from synth.config import Targets, did_you_mean
-from synth.errors import ConfigError
+from synth.config import Targets
+from synth.errors import ConfigError, did_you_mean
 
 
 def share_out(targets: Targets, weights: Mapping[str, float]) -> dict[str, int]:

@@ -1,22 +1,33 @@
-"""What a gate is: a named check of one text that passes it or says what is wrong with it."""
+"""What a gate is: a named check of a text that passes it or says what is wrong with it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 
 class Stage(StrEnum):
-    """The part of a record that is being judged."""
+    """The part of a record that is being written."""
 
     QUESTION = "question"
     ANSWER = "answer"
 
 
+class Scope(StrEnum):
+    """What a gate judges: one text by itself, or the answer in the light of its question."""
+
+    QUESTION = "question"
+    ANSWER = "answer"
+    RECORD = "record"
+
+
 class Severity(StrEnum):
-    """Red rejects a candidate; yellow does not."""
+    """Red rejects a candidate; yellow is noted with it."""
 
     YELLOW = "yellow"
     RED = "red"
@@ -38,30 +49,84 @@ class Draft:
     question: str = ""
     prompt: str = ""
 
+    def part(self, where: Stage) -> str:
+        """The client's text or the counsellor's."""
+        return self.text if where is self.stage else self.question
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A finding as it is stored with a record, or told of a row: with its words."""
+
+    gate: str
+    rule: str
+    severity: Severity
+    where: Stage
+    span: str
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a gate found: its reason, and the exact span of the text that shows it."""
+    """What a gate found, and the exact span that shows it.
+
+    Attributes:
+        gate: the gate's name.
+        rule: which of its rules is broken; the reason of a refusal.
+        severity: whether that refuses the text.
+        where: the text that the span is in.
+        start, end: the span, in characters.
+    """
 
     gate: str
-    reason: str
+    rule: str
     severity: Severity
+    where: Stage
     start: int
     end: int
 
-    def span(self, text: str) -> str:
-        """The offending part of `text`."""
-        return text[self.start : self.end]
+    def span(self, draft: Draft) -> str:
+        """The offending words."""
+        return draft.part(self.where)[self.start : self.end]
+
+    def flag(self, draft: Draft) -> Flag:
+        """The finding as it is stored."""
+        return Flag(self.gate, self.rule, self.severity, self.where, self.span(draft))
+
+
+Check = Callable[[Draft], Iterator[Finding]]
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A check with a name, a version that changes with its rules, and the stages it judges."""
+    """A check with a name, a version that changes with its rules, and what it judges."""
 
     name: str
     version: int
-    stages: frozenset[Stage]
-    check: Callable[[Draft], Finding | None]
+    scopes: frozenset[Scope]
+    check: Check
+
+
+class Options(BaseModel):
+    """Options of a gate, from the run config; this one has none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class GateKind:
+    """How a gate is made from its options.
+
+    A gate of one's own is an object of this type (or a ready `Gate`), named in the config by
+    `package.module:NAME` or by an entry point of the group `evenfill.gates`.
+
+    Attributes:
+        options: the type that its options are validated by.
+        make: makes the gate; called once on each replica.
+    """
+
+    name: str
+    options: type[Options]
+    make: Callable[[Any], Gate]
 
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from synth.gates import DEFAULT_GATES, GATES, Draft, Stage, first_red
+from synth.gates import Draft, Finding, Gate, Scope, Severity, Stage
+from synth.gates.registry import BUILT_IN, GateChoice, Gates, default_gates
 from synth.prompts import answer_messages, own_words
 from synth.specs import Specs
 
@@ -26,11 +31,16 @@ COUNSELLOR = (
 
 
 def reason(stage: Stage, text: str, question: str = "", prompt: str = "") -> str | None:
-    finding = first_red(Draft(stage, text, question, prompt), DEFAULT_GATES)
+    draft = Draft(stage, text, question, prompt)
+    finding, _ = default_gates().judge(draft)
     if finding:
-        assert finding.gate in GATES
-        assert finding.span(text)
-    return finding.reason if finding else None
+        assert finding.gate in BUILT_IN
+        assert finding.span(draft)
+    return finding.rule if finding else None
+
+
+def found_by(gate: str, draft: Draft, **options: object) -> list[Finding]:
+    return list(Gates([GateChoice(name=gate, options=options)]).findings(draft))
 
 
 def test_what_people_write_passes() -> None:
@@ -81,11 +91,12 @@ def test_a_copy_of_the_prompt_is_refused_with_its_span() -> None:
         "The client sings in the kitchen when the neighbours are out and stops when they return."
     )
     text = PERSON + " I sing in the kitchen when the neighbours are out and stops when they return."
-    finding = first_red(Draft(Stage.QUESTION, text, prompt=prompt), DEFAULT_GATES)
+    draft = Draft(Stage.QUESTION, text, prompt=prompt)
+    finding, _ = default_gates().judge(draft)
     assert finding is not None
-    assert finding.reason == "prompt_echo"
-    assert finding.span(text) in text
-    assert len(finding.span(text).split()) == 10
+    assert finding.rule == "prompt_echo"
+    assert finding.span(draft) in text
+    assert len(finding.span(draft).split()) == 10
 
 
 def test_the_crisis_policy_may_be_given_in_its_own_words(specs: Specs) -> None:
@@ -99,18 +110,111 @@ def test_the_crisis_policy_may_be_given_in_its_own_words(specs: Specs) -> None:
 
 def test_first_person_words_count_in_any_case() -> None:
     text = "My husband left. We fight, and i am tired of it. " * 2
-    assert GATES["role"].check(Draft(Stage.QUESTION, text)) is None
+    assert found_by("role", Draft(Stage.QUESTION, text)) == []
 
 
 def test_only_the_gates_that_are_named_are_asked() -> None:
-    assert first_red(Draft(Stage.QUESTION, PERSON + " [Name]"), ("repetition",)) is None
+    assert found_by("repetition", Draft(Stage.QUESTION, PERSON + " [Name]")) == []
 
 
 @given(st.text(max_size=600), st.text(max_size=200), st.sampled_from(list(Stage)))
 def test_any_text_passes_through_every_gate_without_an_exception(
     text: str, other: str, stage: Stage
 ) -> None:
-    for gate in GATES.values():
-        finding = gate.check(Draft(stage, text, other, other))
-        if finding:
-            assert 0 <= finding.start <= finding.end <= len(text)
+    draft = Draft(stage, text, other, other)
+    for finding in default_gates().findings(draft):
+        assert 0 <= finding.start <= finding.end <= len(draft.part(finding.where))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [" " * 40_000, "a" * 40_000, "a " * 20_000, "not " * 10_000, "1-" * 20_000, "'" * 40_000],
+)
+def test_no_text_makes_a_gate_slow(text: str) -> None:
+    """A pattern that backtracks without end would run into the test's time limit."""
+    for stage in Stage:
+        list(default_gates().findings(Draft(stage, text, text, text)))
+
+
+NO_DOGS = Gate(
+    "no_dogs",
+    1,
+    frozenset({Scope.ANSWER}),
+    lambda draft: iter(
+        [Finding("no_dogs", "dog", Severity.RED, Stage.ANSWER, at, at + 3)]
+        if (at := draft.text.find("dog")) >= 0
+        else []
+    ),
+)
+
+
+def test_a_gate_of_ones_own_is_named_by_its_path() -> None:
+    gates = Gates([GateChoice(name="tests.synth.test_gates:NO_DOGS")])
+    refused, _ = gates.judge(Draft(Stage.ANSWER, "Get a dog.", PERSON))
+    assert refused is not None
+    assert (refused.rule, refused.start) == ("dog", 6)
+    assert list(gates.findings(Draft(Stage.QUESTION, "My dog died."))) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("repetitoin", "did you mean 'repetition'"),
+        ("no_such.module:GATE", "cannot be loaded"),
+        ("tests.synth.test_gates:PERSON", "is no Gate and no GateKind, but str"),
+        ({"cliche": {"opening": ["hello"]}}, "cliche.opening: Extra inputs"),
+        ({"tests.synth.test_gates:NO_DOGS": {"x": 1}}, "takes no options"),
+    ],
+)
+def test_a_gate_that_cannot_be_had_is_one_message(entry: object, words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        GateChoice.model_validate(entry)
+
+
+def test_stock_openings_are_noted_and_the_list_is_config() -> None:
+    answer = "Thank you for reaching out. " + COUNSELLOR
+    refused, noted = default_gates().judge(Draft(Stage.ANSWER, answer, PERSON))
+    assert refused is None
+    assert [flag.rule for flag in noted] == ["cliche"]
+    own = {"openings": ["a quiet flat"], "severity": "red"}
+    (finding,) = found_by("cliche", Draft(Stage.ANSWER, COUNSELLOR), **own)
+    assert finding.severity is Severity.RED
+    assert found_by("cliche", Draft(Stage.ANSWER, answer), **own) == []
+
+
+CASES = Path(__file__).parent.parent / "cases"
+SAME_RULE = {"meta_talk": {"meta_talk", "placeholder"}, "repetition": {"repetition", "garbled"}}
+
+
+def form_cases(part: str) -> list[dict[str, str]]:
+    lines = (CASES / part / "form.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("part", "recall", "false_red"), [("tuned", 0.95, 0.03), ("held_out", 0.85, 0.08)]
+)
+def test_identifiers_languages_loops_and_echoes_are_found_and_their_likenesses_are_not(
+    part: str, recall: float, false_red: float
+) -> None:
+    """Floors under what docs/safety.md reports; no rule was tuned on the held-out half."""
+    names = ("placeholder", "repetition", "prompt_echo", "language", "cliche", "pii")
+    gates = Gates([GateChoice(name=name) for name in names])
+    hits = missed = false = clean = 0
+    for case in form_cases(part):
+        drafts = (
+            Draft(Stage.QUESTION, case["question"]),
+            Draft(Stage.ANSWER, case["answer"], case["question"]),
+        )
+        findings = [finding for draft in drafts for finding in gates.findings(draft)]
+        rules = {finding.rule for finding in findings}
+        if case["label"] == "clean":
+            clean += 1
+            false += any(finding.severity is Severity.RED for finding in findings)
+        elif rules & SAME_RULE.get(case["rule"], {case["rule"]}):
+            hits += 1
+        else:
+            missed += 1
+    assert clean > 50
+    assert hits / (hits + missed) >= recall
+    assert false / clean <= false_red

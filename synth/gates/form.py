@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 from synth.gates.base import Draft, Finding, Severity, Stage, words_with_spans
 
@@ -16,6 +17,10 @@ _PHRASE_REPEATS = 4
 _TRIGRAM_VARIETY = 0.65  # distinct share of three-word runs; people write above 0.9
 _COPIED_RUN = 10  # words in a row that also stand in the prompt
 _RESTATED_RUN = 16  # words in a row that an answer takes from its question
+_RESTATED_SHARE = 0.5  # of an answer's longer words; 2 of 1,103 human answers have more
+_RESTATED_WORDS = 5  # an answer with fewer longer words is judged by other gates
+_LONGER = 4  # letters
+_STEM = 5  # letters by which two forms of a word are taken for one
 
 _PLACEHOLDER = re.compile(
     r"\[[^\]\n]{1,60}\]|\{[^}\n]{0,60}\}|<[a-z][^>\n]{0,40}>|_{3,}|\bX{3,}\b"
@@ -23,10 +28,22 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _META = re.compile(
-    r"\bas an? (?:ai|artificial|language|large)\b|\blanguage model\b|\bmy (?:training|knowledge) "
-    r"(?:data|cutoff)\b|\bsure[,!] (?:here|i)\b|\bhere (?:is|are|'s) (?:a|an|the|your|some) "
-    r"(?:message|response|reply|answer|example)\b|\b(?:client|counsel+or)_\w+"
-    r"|\b(?:client|counsel+or|user|assistant)\s*:|^\s*(?:topic|situation|dear|subject)\b",
+    r"\bas an? (?:ai|artificial|language|large|chatbot|virtual)\b|\blanguage model\b"
+    r"|\b(?:i am|i['’]m) (?:just |only |merely )?an? (?:ai|chatbot|virtual assistant)\b"
+    r"|\bmy (?:training|knowledge) (?:data|cutoff)\b|\bsure[,!] (?:here|i)\b"
+    r"|^\W*(?:certainly|of course|absolutely|okay|ok|great)[,!:.] (?:here|i can|let me)\b"
+    r"|\bhere(?: is| are|['’]s) (?:a|an|the|your|my|some|one) (?:\w+ ){0,2}"
+    r"(?:message|response|reply|answer|example|draft|rewrite)\b"
+    r"|\bi (?:cannot|can['’]?t|am unable to|won['’]t) (?:fulfill?|comply|generate)\b"
+    r"|\b(?:system prompt|the prompt|content policy|per your request|your request for)\b"
+    r"|^\W*(?:note|disclaimer|response|answer|reply|output|rewritten|revised)\s*:|\(note\b"
+    r"|\b(?:note|remember) that this (?:response|reply|answer)\b"
+    r"|\bthis (?:response|reply|answer) (?:is|was|has|should|aims|uses|follows|contains)\b"
+    r"|\b(?:as|was) (?:requested|instructed)\b|\bword count\b|\bend of (?:message|response)\b"
+    r"|\blet me know if you(?:['’]d| would) like (?:me to|another|a different|any changes)\b"
+    r"|\bfeel free to (?:edit|adjust|modify|adapt)\b|\bi hope this (?:response|reply)\b"
+    r"|\b(?:client|counsel+or)_\w+|^\W*(?:client|counsel+or|user|assistant|therapist)\s*:"
+    r"|^\s*(?:topic|situation|dear|subject)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 _GARBLE = re.compile(
@@ -54,11 +71,11 @@ _CLIENT_VOICE = re.compile(
 _SECOND_PERSON = re.compile(r"\byou(?:r|rs|rself|['’](?:re|ve|d|ll))?\b", re.IGNORECASE)
 
 
-def _red(gate: str, reason: str, start: int, end: int) -> Finding:
-    return Finding(gate, reason, Severity.RED, start, end)
+def _red(draft: Draft, gate: str, rule: str, start: int, end: int) -> Finding:
+    return Finding(gate, rule, Severity.RED, draft.stage, start, end)
 
 
-def repetition(draft: Draft) -> Finding | None:
+def repetition(draft: Draft) -> Iterator[Finding]:
     """A phrase again and again, a sentence twice, or hardly any variety."""
     words = words_with_spans(draft.text)
     plain = [word for word, _, _ in words]
@@ -66,17 +83,20 @@ def repetition(draft: Draft) -> Finding | None:
     for phrase, count in phrases.most_common(1):
         if count >= _PHRASE_REPEATS:
             at = next(i for i in range(len(plain)) if tuple(plain[i : i + _PHRASE]) == phrase)
-            return _red("repetition", "repetition", words[at][1], words[at + _PHRASE - 1][2])
+            end = words[at + _PHRASE - 1][2]
+            yield _red(draft, "repetition", "repetition", words[at][1], end)
+            return
     trigrams = [tuple(plain[i : i + 3]) for i in range(len(plain) - 2)]
     if trigrams and len(set(trigrams)) < _TRIGRAM_VARIETY * len(trigrams):
-        return _red("repetition", "repetition", 0, len(draft.text))
+        yield _red(draft, "repetition", "repetition", 0, len(draft.text))
+        return
     seen: set[str] = set()
     for match in re.finditer(r"[^.!?]+[.!?]", draft.text):
         sentence = " ".join(w for w, _, _ in words_with_spans(match.group()))
         if sentence.count(" ") >= 3 and sentence in seen:
-            return _red("repetition", "repetition", match.start(), match.end())
+            yield _red(draft, "repetition", "repetition", match.start(), match.end())
+            return
         seen.add(sentence)
-    return None
 
 
 def _longest_copied_run(text: str, source: str, length: int) -> tuple[int, int] | None:
@@ -91,16 +111,26 @@ def _longest_copied_run(text: str, source: str, length: int) -> tuple[int, int] 
     return None
 
 
-def prompt_echo(draft: Draft) -> Finding | None:
+def prompt_echo(draft: Draft) -> Iterator[Finding]:
     """Words of the prompt or its examples, or an answer that gives the question back."""
     if span := _longest_copied_run(draft.text, draft.prompt, _COPIED_RUN):
-        return _red("prompt_echo", "prompt_echo", *span)
+        yield _red(draft, "prompt_echo", "prompt_echo", *span)
     if span := _longest_copied_run(draft.text, draft.question, _RESTATED_RUN):
-        return _red("prompt_echo", "restates_question", *span)
-    return None
+        yield _red(draft, "prompt_echo", "restates_question", *span)
+    elif _restated_share(draft) >= _RESTATED_SHARE:
+        yield _red(draft, "prompt_echo", "restates_question", 0, len(draft.text))
 
 
-def placeholder(draft: Draft) -> Finding | None:
+def _restated_share(draft: Draft) -> float:
+    """Share of an answer's longer words that its question has, too."""
+    known = {word[:_STEM] for word, _, _ in words_with_spans(draft.question)}
+    words = [w[:_STEM] for w, _, _ in words_with_spans(draft.text) if len(w) >= _LONGER]
+    if len(words) < _RESTATED_WORDS:
+        return 0.0
+    return sum(word in known for word in words) / len(words)
+
+
+def placeholder(draft: Draft) -> Iterator[Finding]:
     """Gaps left to fill, talk about being a model, labels of the prompt, stray markup."""
     for reason, pattern in (
         ("placeholder", _PLACEHOLDER),
@@ -108,24 +138,22 @@ def placeholder(draft: Draft) -> Finding | None:
         ("garbled", _GARBLE),
     ):
         if match := pattern.search(draft.text):
-            return _red("placeholder", reason, match.start(), match.end())
-    return None
+            yield _red(draft, "placeholder", reason, match.start(), match.end())
 
 
-def role(draft: Draft) -> Finding | None:
+def role(draft: Draft) -> Iterator[Finding]:
     """A client who speaks as the counsellor, or the other way round."""
     if draft.stage is Stage.QUESTION:
         if match := _COUNSELLOR_VOICE.search(draft.text):
-            return _red("role", "role_mixed", match.start(), match.end())
+            yield _red(draft, "role", "role_mixed", match.start(), match.end())
         mine = len(_FIRST_PERSON.findall(draft.text))
         if (
             mine < _FIRST_PERSON_SHARE * len(draft.text.split())
             or len(_SECOND_PERSON.findall(draft.text)) > 2 * mine
         ):
-            return _red("role", "not_first_person", 0, len(draft.text))
-        return None
+            yield _red(draft, "role", "not_first_person", 0, len(draft.text))
+        return
     if match := _CLIENT_VOICE.search(draft.text):
-        return _red("role", "role_mixed", match.start(), match.end())
+        yield _red(draft, "role", "role_mixed", match.start(), match.end())
     if not _SECOND_PERSON.search(draft.text):
-        return _red("role", "not_addressed", 0, len(draft.text))
-    return None
+        yield _red(draft, "role", "not_addressed", 0, len(draft.text))

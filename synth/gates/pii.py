@@ -1,0 +1,136 @@
+"""Personal identifiers: the kinds of HIPAA's Safe Harbor (45 CFR 164.514) that text can hold.
+
+Patterns for what has a form; names by the lists of the US census and by what stands before them.
+Lines that are open to everybody, such as 988, identify nobody and pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import re2
+import yaml
+
+from synth.gates.base import Draft, Finding, Gate, GateKind, Options, Scope, Severity
+from synth.gates.phrases import straightened
+from synth.gates.resources import resources_in
+
+_PUBLIC_PREFIXES = ("800", "888", "877", "866", "855", "844", "833", "0800", "0808")  # free lines
+_PUBLIC_DAYS = ("july 4", "4th of july", "fourth of july", "september 11", "9/11")
+_ID_DIGITS = 4  # fewer name nothing
+
+
+def _data(name: str) -> Any:
+    return yaml.safe_load((files("synth.gates") / "data" / name).read_text(encoding="utf-8"))
+
+
+@cache
+def _patterns() -> dict[str, Any]:
+    """Rule -> its compiled pattern."""
+    data = _data("pii.yaml")
+
+    def spelled_out(pattern: str) -> str:
+        return re.sub(r"\{([a-z]+)\}", lambda m: str(data["words"][m[1]]), pattern)
+
+    return {
+        rule: re2.compile("|".join(f"(?:{spelled_out(pattern)})" for pattern in patterns))
+        for rule, patterns in data["rules"].items()
+    }
+
+
+_CAPITALISED = re2.compile(r"\b[A-Z][\w'-]*[a-z][\w'-]*(?: [A-Z][\w'-]*[a-z][\w'-]*)?")
+
+
+@cache
+def _lists() -> dict[str, frozenset[str]]:
+    return {
+        key: frozenset(str(value).lower().split()) for key, value in _data("no_names.yaml").items()
+    }
+
+
+@cache
+def given_names() -> frozenset[str]:
+    """First names in lower case: of the US census of 1990 (public domain) and of other countries.
+
+    Names that are everyday words, such as Grace or Mark, are not among them.
+    """
+    text = (files("synth.gates") / "data" / "given_names.txt").read_text(encoding="utf-8")
+    return frozenset(text.split())
+
+
+def _identifies_nobody(rule: str, words: str) -> bool:
+    """Whether what a pattern found is open to everybody, or too wide or too short to identify."""
+    found = words.lower()
+    if rule == "pii_phone":
+        digits = re.sub(r"\D", "", found).removeprefix("1")
+        return digits.startswith(_PUBLIC_PREFIXES)
+    if rule == "pii_url":
+        return any(domain in found for domain in _lists()["public_sites"])
+    if rule == "pii_date":
+        return any(
+            day in found
+            for day in ("july 4", "4th of july", "fourth of july", "september 11", "9/11")
+        )
+    if rule == "pii_location":
+        return _names_no_place(words)
+    if rule == "pii_id":
+        return sum(c.isdigit() for c in found) < _ID_DIGITS
+    return False
+
+
+def _names_no_place(found: str) -> bool:
+    """Nothing but states, countries and words that are capitalised for another reason."""
+    words = [w.strip(".,'").lower().removesuffix("'s") for w in found.split()]
+    if re.search(r"\d", found):
+        return False
+    capitals = [w for w, raw in zip(words, found.split(), strict=True) if raw[:1].isupper()]
+    place = [
+        w for w in capitals if w not in _lists()["wide_places"] and w not in _lists()["no_place"]
+    ]
+    return not place
+
+
+def _names(text: str) -> Iterator[tuple[int, int]]:
+    """Places of personal names: by what stands before them, and by the census."""
+    words = _lists()
+    for match in _patterns()["pii_name"].finditer(text):
+        capitals = re.findall(r"\b[A-Z][\w'-]+", match.group())
+        name = capitals[-1].lower().removesuffix("'s")
+        if match.group()[:1].islower():
+            name = capitals[0].lower().removesuffix("'s")
+        if name not in words["words"] and name not in words["never"]:
+            yield match.span()
+            return
+    known = given_names()
+    for match in _CAPITALISED.finditer(text):
+        first = match.group().split()[0].lower().removesuffix("'s")
+        if first in known and first not in words["never"]:
+            yield match.span()
+            return
+
+
+def pii(draft: Draft) -> Iterator[Finding]:
+    """The first identifier of each kind."""
+    text = straightened(draft.text)
+    public = resources_in(text)
+    for rule, pattern in _patterns().items():
+        spans = _names(text) if rule == "pii_name" else (m.span() for m in pattern.finditer(text))
+        for start, end in spans:
+            is_line = any(first < end and start < last for _, first, last in public)
+            if not is_line and not _identifies_nobody(rule, text[start:end]):
+                yield Finding("pii", rule, Severity.RED, draft.stage, start, end)
+                break
+
+
+_GATE = Gate("pii", 1, frozenset({Scope.QUESTION, Scope.ANSWER}), pii)
+
+
+def _make(_: Any) -> Gate:
+    return _GATE
+
+
+KIND = GateKind("pii", Options, _make)

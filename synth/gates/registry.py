@@ -1,0 +1,151 @@
+"""Find gates by name and make them: the built-in ones, entry points, and dotted paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from synth.errors import did_you_mean
+from synth.gates import cliche, form, language, pii, safety
+from synth.gates.base import Draft, Finding, Gate, GateKind, Options, Scope, Severity
+
+ENTRY_POINTS = "evenfill.gates"
+
+
+def _plain(name: str, version: int, scopes: frozenset[Scope], check: Any) -> GateKind:
+    gate = Gate(name, version, scopes, check)
+    return GateKind(name, Options, lambda _: gate)
+
+
+_TEXTS = frozenset({Scope.QUESTION, Scope.ANSWER})
+BUILT_IN: Mapping[str, GateKind] = {  # cheap ones first
+    kind.name: kind
+    for kind in (
+        _plain("placeholder", 2, _TEXTS, form.placeholder),
+        _plain("repetition", 1, _TEXTS, form.repetition),
+        _plain("role", 1, _TEXTS, form.role),
+        _plain("prompt_echo", 1, _TEXTS, form.prompt_echo),
+        _plain("language", 1, _TEXTS, language.language),
+        cliche.KIND,
+        pii.KIND,
+        safety.KIND,
+    )
+}
+
+
+class GateChoice(BaseModel):
+    """A gate named in a run config: `name`, or `name: {option: value}`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and len(value) == 1 and "name" not in value:
+            ((name, options),) = value.items()
+            return {"name": name, "options": options or {}}
+        return value
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> GateChoice:
+        kind = find(self.name)
+        if isinstance(kind, GateKind):
+            try:
+                kind.options.model_validate(self.options)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in (self.name, *first["loc"]))
+                raise ValueError(f"{where}: {first['msg']}") from error
+        elif self.options:
+            raise ValueError(f"{self.name}: takes no options")
+        return self
+
+
+def find(name: str) -> GateKind | Gate:
+    """The gate of that name.
+
+    Raises:
+        ValueError: there is none, or it is not a gate.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        return _as_gate(name, entry.load)
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        return _as_gate(name, lambda: getattr(import_module(module), attribute))
+    raise ValueError(f"no gate {name!r}{did_you_mean(name, BUILT_IN)}")
+
+
+def _as_gate(name: str, load: Callable[[], Any]) -> GateKind | Gate:
+    try:
+        found = load()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"gate {name!r} cannot be loaded ({error})") from error
+    if not isinstance(found, Gate | GateKind):
+        raise ValueError(f"{name!r} is no Gate and no GateKind, but {type(found).__name__}")
+    return found
+
+
+# `safety` is not among them yet: its rules find too little and refuse too much (docs/safety.md).
+DEFAULT_CHOICES = tuple(GateChoice(name=name) for name in BUILT_IN if name != safety.KIND.name)
+
+
+class Gates:
+    """Gates ready to judge, in their order.
+
+    Args:
+        choices: as in the run config.
+
+    Raises:
+        UserError: what a gate needs is not there; says what.
+    """
+
+    def __init__(self, choices: Sequence[GateChoice] = DEFAULT_CHOICES):
+        self._gates = [_made(choice) for choice in choices]
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Gate name -> version."""
+        return {gate.name: gate.version for gate in self._gates}
+
+    def findings(self, draft: Draft) -> Iterator[Finding]:
+        """All that any gate finds in a text."""
+        scopes = {Scope(draft.stage)}
+        if draft.stage == Scope.ANSWER and draft.question:
+            scopes.add(Scope.RECORD)
+        for gate in self._gates:
+            if gate.scopes & scopes:
+                yield from gate.check(draft)
+
+    def judge(self, draft: Draft) -> tuple[Finding | None, list[Finding]]:
+        """The first finding that refuses a text, if any; and the yellow ones before it."""
+        noted: list[Finding] = []
+        for finding in self.findings(draft):
+            if finding.severity is Severity.RED:
+                return finding, noted
+            noted.append(finding)
+        return None, noted
+
+
+def _made(choice: GateChoice) -> Gate:
+    kind = find(choice.name)
+    return (
+        kind if isinstance(kind, Gate) else kind.make(kind.options.model_validate(choice.options))
+    )
+
+
+@cache
+def default_gates() -> Gates:
+    """The built-in gates with their default options."""
+    return Gates()
