@@ -192,7 +192,7 @@ def form_cases(part: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("part", "recall", "false_red"), [("tuned", 0.95, 0.03), ("held_out", 0.85, 0.08)]
+    ("part", "recall", "false_red"), [("tuned", 0.95, 0.03), ("held_out", 0.8, 0.08)]
 )
 def test_identifiers_languages_loops_and_echoes_are_found_and_their_likenesses_are_not(
     part: str, recall: float, false_red: float
