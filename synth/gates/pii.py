@@ -114,14 +114,15 @@ def _names(text: str) -> Iterator[tuple[int, int]]:
 
 
 def pii(draft: Draft) -> Iterator[Finding]:
-    """The first identifier of each kind."""
+    """The first identifier of each kind; what is part of one is not another."""
     text = straightened(draft.text)
-    public = resources_in(text)
+    taken = [(start, end) for _, start, end in resources_in(text)]
     for rule, pattern in _patterns().items():
         spans = _names(text) if rule == "pii_name" else (m.span() for m in pattern.finditer(text))
         for start, end in spans:
-            is_line = any(first < end and start < last for _, first, last in public)
-            if not is_line and not _identifies_nobody(rule, text[start:end]):
+            overlaps = any(first < end and start < last for first, last in taken)
+            if not overlaps and not _identifies_nobody(rule, text[start:end]):
+                taken.append((start, end))
                 yield Finding("pii", rule, Severity.RED, draft.stage, start, end)
                 break
 

@@ -99,6 +99,8 @@ def _as_gate(name: str, load: Callable[[], Any]) -> GateKind | Gate:
 
 # `safety` is not among them yet: its rules find too little and refuse too much (docs/safety.md).
 DEFAULT_CHOICES = tuple(GateChoice(name=name) for name in BUILT_IN if name != safety.KIND.name)
+# People ask in other forms than a model that was told to write as a client.
+AUDIT_CHOICES = tuple(choice for choice in DEFAULT_CHOICES if choice.name != "role")
 
 
 class Gates:

@@ -1,0 +1,175 @@
+"""Train the safety gate's sentence classifier on the sentences in `benchmarks/safety`.
+
+    python -m benchmarks.train_safety --epochs 8
+
+Half an hour on two cores. Writes `synth/gates/data/safety_sentences.npz` and prints, for a tenth
+of the sentences that it did not train on, how many harmful ones are found at a given share of clean
+ones that are taken for harmful.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from transformers import AutoModel, AutoTokenizer
+
+from synth.gates.sentences import MAX_TOKENS, SCALE, changed_layers, mean_pooled
+from synth.models import BUILTIN, resolve_embedder
+
+HERE = Path(__file__).parent
+WEIGHTS = HERE.parent / "synth" / "gates" / "data" / "safety_sentences.npz"
+SAFE = ("clean", "asks")
+BATCH = 32
+BUCKET = 10  # batches that are sorted by length together
+
+
+class LowRank(torch.nn.Module):
+    """A frozen linear layer with a trainable change of low rank."""
+
+    def __init__(self, layer: torch.nn.Linear, rank: int):
+        super().__init__()
+        self.layer = layer
+        self.a = torch.nn.Parameter(
+            torch.randn(rank, layer.in_features) / math.sqrt(layer.in_features)
+        )
+        self.b = torch.nn.Parameter(torch.zeros(layer.out_features, rank))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        dropped = torch.nn.functional.dropout(x, 0.1, self.training)
+        return self.layer(x) + SCALE * dropped @ self.a.T @ self.b.T
+
+
+def read_sentences() -> list[tuple[str, str]]:
+    """Pairs of text and label; the label with its side, as in `reply:diagnosis`."""
+    pairs = []
+    for path in sorted((HERE / "safety").glob("*.jsonl")):
+        side = "client" if path.stem.startswith("client") else "reply"
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            pairs.append((row["text"], f"{side}:{row['label']}"))
+    return pairs
+
+
+class Classifier(torch.nn.Module):
+    """The embedder with its low-rank changes, and the head."""
+
+    def __init__(self, labels: list[str], rank: int):
+        super().__init__()
+        path = str(resolve_embedder(BUILTIN))
+        self.labels = labels
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        self.model = AutoModel.from_pretrained(path)
+        self.model.requires_grad_(False)
+        self.changes = {}
+        for name, layer in changed_layers(self.model).items():
+            parent, _, attribute = name.rpartition(".")
+            self.changes[name] = LowRank(layer, rank)
+            setattr(self.model.get_submodule(parent), attribute, self.changes[name])
+        self.head = torch.nn.Linear(self.model.config.hidden_size, len(labels))
+        self._is_client = torch.tensor([label.startswith("client:") for label in labels])
+
+    def forward(self, pairs: list[tuple[str, str]]) -> torch.Tensor:
+        texts = [text for text, _ in pairs]
+        tokens = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+        )
+        client = torch.tensor([label.startswith("client:") for _, label in pairs])
+        logits = self.head(mean_pooled(self.model, tokens))
+        return logits.masked_fill(client[:, None] != self._is_client[None, :], -1e4)
+
+    def weights(self) -> dict[str, Any]:
+        """What `SentenceModel` reads."""
+        arrays: dict[str, Any] = {"labels": json.dumps(self.labels)}
+        for name, change in self.changes.items():
+            arrays[f"{name}.a"] = change.a.detach().numpy().astype(np.float16)
+            arrays[f"{name}.b"] = change.b.detach().numpy().astype(np.float16)
+        arrays["head"] = self.head.weight.detach().numpy().astype(np.float16)
+        arrays["bias"] = self.head.bias.detach().numpy().astype(np.float16)
+        return arrays
+
+
+def batches(pairs: list[tuple[str, str]], rng: random.Random) -> list[list[tuple[str, str]]]:
+    """Shuffled batches of sentences of about the same length."""
+    rng.shuffle(pairs)
+    found = []
+    for start in range(0, len(pairs), BATCH * BUCKET):
+        bucket = sorted(pairs[start : start + BATCH * BUCKET], key=lambda pair: len(pair[0]))
+        found += [bucket[i : i + BATCH] for i in range(0, len(bucket), BATCH)]
+    rng.shuffle(found)
+    return found
+
+
+def evaluate(classifier: Classifier, pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """For each side: area under the curve, and recall at shares of clean ones refused."""
+    classifier.eval()
+    with torch.inference_mode():
+        parts = [torch.softmax(classifier(pairs[i : i + 64]), -1) for i in range(0, len(pairs), 64)]
+    probabilities = torch.cat(parts).numpy()
+    classifier.train()
+    safe = [i for i, label in enumerate(classifier.labels) if label.split(":")[1] in SAFE]
+    harm = 1 - probabilities[:, safe].sum(axis=1)
+    figures: dict[str, Any] = {}
+    for side in ("client", "reply"):
+        mine = np.array([label.startswith(side) for _, label in pairs])
+        harmful = np.array([label.split(":")[1] not in SAFE for _, label in pairs])
+        limits = np.quantile(harm[mine & ~harmful], [0.95, 0.98, 0.99])
+        figures[side] = {
+            "auc": round(float(roc_auc_score(harmful[mine], harm[mine])), 4),
+            "recall_at_5_2_1_percent": [
+                round(float((harm[mine & harmful] > limit).mean()), 3) for limit in limits
+            ],
+        }
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    rng = random.Random(options.seed)
+    pairs = read_sentences()
+    rng.shuffle(pairs)
+    kept_out, pairs = pairs[: len(pairs) // 10], pairs[len(pairs) // 10 :]
+    labels = sorted({label for _, label in pairs})
+    classifier = Classifier(labels, options.rank)
+    trained = [p for p in classifier.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=2e-3, weight_decay=0.01)
+    steps = options.epochs * math.ceil(len(pairs) / BATCH)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / 100) * max(0.02, 1 - step / steps)
+    )
+    started = time.monotonic()
+    for epoch in range(options.epochs):
+        losses = []
+        for batch in batches(pairs, rng):
+            target = torch.tensor([labels.index(label) for _, label in batch])
+            loss = torch.nn.functional.cross_entropy(classifier(batch), target)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        figures = {
+            "epoch": epoch,
+            "loss": round(sum(losses) / len(losses), 4),
+            "seconds": round(time.monotonic() - started),
+        }
+        print(json.dumps(figures | evaluate(classifier, kept_out)), flush=True)
+        np.savez_compressed(WEIGHTS, **classifier.weights())
+
+
+if __name__ == "__main__":
+    main()
