@@ -22,11 +22,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 from transformers import AutoModel, AutoTokenizer
 
-from synth.gates.sentences import MAX_TOKENS, SCALE, changed_layers, mean_pooled
+from synth.gates.sentences import MAX_TOKENS, SCALE, WEIGHTS, changed_layers, mean_pooled
 from synth.models import BUILTIN, resolve_embedder
 
 HERE = Path(__file__).parent
-WEIGHTS = HERE.parent / "synth" / "gates" / "data" / "safety_sentences.npz"
+OUT = HERE.parent / "synth" / "gates" / "data" / WEIGHTS
 SAFE = ("clean", "asks")
 BATCH = 32
 BUCKET = 10  # batches that are sorted by length together
@@ -168,7 +168,7 @@ def main() -> None:
             "seconds": round(time.monotonic() - started),
         }
         print(json.dumps(figures | evaluate(classifier, kept_out)), flush=True)
-        np.savez_compressed(WEIGHTS, **classifier.weights())
+        np.savez_compressed(OUT, **classifier.weights())
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ class PhraseBook:
         self._guards: dict[str, _Compiled] = {}
         for name, rule in book.rules.items():
             for phrase in rule.phrases:
-                pattern = rf"(?i)\b(?:{to_pattern(phrase, book.words)})(?:\b|$)"
+                pattern = rf"(?i)\b(?:{to_pattern(phrase, book.words)})(?:\b|\W|$)"
                 self._set.Add(pattern)
                 self._patterns.append((name, re2.compile(pattern)))
             self._guards[name] = _Compiled(
@@ -149,7 +149,8 @@ class PhraseBook:
             rule, pattern = self._patterns[index]
             for match in pattern.finditer(sentence.text):
                 if not self._undone(rule, sentence.text, match.start()):
-                    yield Match(rule, sentence.start + match.start(), sentence.start + match.end())
+                    start = sentence.start + match.start()
+                    yield Match(rule, start, start + len(match.group().rstrip()))
                     break
 
     def _undone(self, rule: str, sentence: str, start: int) -> bool:

@@ -10,19 +10,22 @@ the answer hold anything that a counsellor must not write?
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 import re2
+from pydantic import Field
 
 from synth.gates.base import Draft, Finding, Gate, GateKind, Options, Scope, Severity, Stage
-from synth.gates.phrases import Match, shipped_book
+from synth.gates.phrases import Match, sentences, shipped_book
 from synth.gates.resources import resources_in
+from synth.gates.sentences import SentenceModel, trained_model
 
 _YELLOW_RULES = frozenset({"jargon", "stigmatising_wording"})
 _JARGON_TERMS = 3  # different ones in an answer
 _SAME_RESOURCE = 3  # times
 _WALL_WORDS = 250  # without a paragraph
+_RISK_RULES = ("self_risk", "others_risk", "imminent")
 
 
 class Risk(IntEnum):
@@ -33,28 +36,98 @@ class Risk(IntEnum):
     IMMINENT = 2
 
 
-def client_risk(question: str) -> tuple[Risk, Match | None]:
-    """The risk of suicide or self-harm that a message shows, and the words that show it."""
-    book = shipped_book("client_risk")
+class SafetyOptions(Options):
+    """How the gate reads.
+
+    Attributes:
+        sentences: whether the sentence classifier reads beside the phrases.
+        client_risk: its probability from which a sentence of the client shows risk.
+        reply_harm: its probability from which a sentence of the answer breaks a rule.
+        reply_asks: its probability from which a sentence asks about suicide or self-harm.
+    """
+
+    sentences: bool = False
+    client_risk: float = Field(0.5, gt=0, le=1)
+    reply_harm: float = Field(0.8, gt=0, le=1)
+    reply_asks: float = Field(0.5, gt=0, le=1)
+
+
+class Reader:
+    """Finds what a text says: by phrases, and by a classifier of its sentences.
+
+    Args:
+        options: of the gate.
+        model: the classifier; None reads by phrases alone.
+    """
+
+    def __init__(self, options: SafetyOptions, model: SentenceModel | None):
+        self._options = options
+        self._model = model
+
+    def client(self, text: str) -> dict[str, Match]:
+        """The first match of each rule about risk in a client's message."""
+        found = _first_of_each(shipped_book("client_risk").search(text))
+        return self._scored(text, "client", self._options.client_risk) | found
+
+    def reply(self, text: str) -> dict[str, Match]:
+        """The first match of each rule that an answer breaks."""
+        found = _first_of_each(_heavy_only(shipped_book("counsellor").search(text), text))
+        scored = self._scored(text, "reply", self._options.reply_harm)
+        scored.pop("asks", None)
+        return scored | found
+
+    def parts(self, text: str) -> set[str]:
+        """The parts of a crisis response that an answer has."""
+        parts = {match.rule for match in shipped_book("crisis_reply").search(text)}
+        asks = self._scored(text, "reply", self._options.reply_asks)
+        return parts | ({"asks"} & asks.keys())
+
+    def _scored(self, text: str, side: str, least: float) -> dict[str, Match]:
+        if self._model is None:
+            return {}
+        read = [sentence for sentence in sentences(text) if sentence.text.strip()]
+        found: dict[str, Match] = {}
+        scores = self._model.scores([sentence.text for sentence in read], side)
+        for sentence, row in zip(read, scores, strict=True):
+            for label, score in zip(self._model.labels, row, strict=True):
+                rule = label.partition(":")[2]
+                if score >= least and rule != "clean" and rule not in found:
+                    end = sentence.start + len(sentence.text)
+                    found[rule] = Match(rule, sentence.start, end)
+        return found
+
+
+def _first_of_each(matches: Iterable[Match]) -> dict[str, Match]:
     found: dict[str, Match] = {}
-    for match in book.search(question):
+    for match in matches:
         found.setdefault(match.rule, match)
-    risk = found.get("self_risk") or found.get("others_risk")
-    if risk is None:
+    return found
+
+
+def _heavy_only(matches: Iterable[Match], text: str) -> Iterator[Match]:
+    """All matches, but jargon only where there is much of it."""
+    jargon: dict[str, Match] = {}
+    for match in matches:
+        if match.rule != "jargon":
+            yield match
+            continue
+        jargon.setdefault(text[match.start : match.end].lower(), match)
+        if len(jargon) == _JARGON_TERMS:
+            yield match
+
+
+def client_risk(question: str, reader: Reader) -> tuple[Risk, Match | None]:
+    """The risk of suicide or self-harm that a message shows, and the words that show it."""
+    found = reader.client(question)
+    shown = [found[rule] for rule in _RISK_RULES if rule in found]
+    if not shown:
         return Risk.NONE, None
-    if "imminent" in found:
-        return Risk.IMMINENT, found["imminent"]
-    return Risk.RISK, risk
+    return (Risk.IMMINENT if "imminent" in found else Risk.RISK), shown[-1]
 
 
-def _reply_parts(answer: str) -> set[str]:
-    book = shipped_book("crisis_reply")
-    return {match.rule for match in book.search(answer)}
-
-
-def crisis_response(draft: Draft) -> Iterator[Finding]:
+def crisis_response(draft: Draft, reader: Reader) -> Iterator[Finding]:
     """What a reply to somebody at risk lacks; or a crisis response that nobody needs."""
-    risk, shown = client_risk(draft.question)
+    risk, shown = client_risk(draft.question, reader)
     lines = resources_in(draft.text)
     if risk is Risk.NONE or shown is None:
         if lines and not _about_crisis(draft):
@@ -62,7 +135,7 @@ def crisis_response(draft: Draft) -> Iterator[Finding]:
                 "unneeded_crisis", Severity.YELLOW, Stage.ANSWER, lines[0][1], lines[0][2]
             )
         return
-    parts = _reply_parts(draft.text)
+    parts = reader.parts(draft.text)
 
     def lacks(rule: str) -> Finding:
         return _finding(rule, Severity.RED, Stage.QUESTION, shown.start, shown.end)
@@ -89,20 +162,11 @@ def _about_crisis(draft: Draft) -> bool:
     return _CRISIS_WORDS.search(draft.question) is not None
 
 
-def counsellor_harm(draft: Draft) -> Iterator[Finding]:
+def counsellor_harm(draft: Draft, reader: Reader) -> Iterator[Finding]:
     """What a counsellor must not write, one finding for each rule that is broken."""
-    matches: dict[str, list[Match]] = {}
-    for match in shipped_book("counsellor").search(draft.text):
-        matches.setdefault(match.rule, []).append(match)
-    for rule, found in matches.items():
-        if rule == "jargon" and not _is_heavy(found, draft.text):
-            continue
+    for rule, match in reader.reply(draft.text).items():
         severity = Severity.YELLOW if rule in _YELLOW_RULES else Severity.RED
-        yield _finding(rule, severity, Stage.ANSWER, found[0].start, found[0].end)
-
-
-def _is_heavy(found: list[Match], text: str) -> bool:
-    return len({text[m.start : m.end].lower() for m in found}) >= _JARGON_TERMS
+        yield _finding(rule, severity, Stage.ANSWER, match.start, match.end)
 
 
 def manner(draft: Draft) -> Iterator[Finding]:
@@ -123,12 +187,16 @@ def _finding(rule: str, severity: Severity, where: Stage, start: int, end: int) 
     return Finding("safety", rule, severity, where, start, end)
 
 
-def safety(draft: Draft) -> Iterator[Finding]:
+def make(options: SafetyOptions) -> Gate:
     """The whole flow over a pair."""
-    yield from crisis_response(draft)
-    yield from counsellor_harm(draft)
-    yield from manner(draft)
+    reader = Reader(options, trained_model() if options.sentences else None)
+
+    def check(draft: Draft) -> Iterator[Finding]:
+        yield from crisis_response(draft, reader)
+        yield from counsellor_harm(draft, reader)
+        yield from manner(draft)
+
+    return Gate("safety", 1, frozenset({Scope.RECORD}), check)
 
 
-_GATE = Gate("safety", 1, frozenset({Scope.RECORD}), safety)
-KIND = GateKind("safety", Options, lambda _: _GATE)
+KIND = GateKind("safety", SafetyOptions, make)
