@@ -308,11 +308,11 @@ def audit(
     """Run the gates over an existing dataset; with --json one line per row."""
     from synth.audit import Summary
     from synth.audit import audit as run_audit
-    from synth.gates.registry import AUDIT_CHOICES, DEFAULT_CHOICES, Gates
+    from synth.gates.registry import AUDIT_CHOICES, Gates
 
     source = _open(dataset, form, columns, on_bad)
-    chosen = _load(config, _overrides(options))[0].gates
-    gates = Gates(AUDIT_CHOICES if chosen == DEFAULT_CHOICES else chosen)
+    loaded, _ = _load(config, _overrides(options))
+    gates = Gates(loaded.gates if "gates" in loaded.model_fields_set else AUDIT_CHOICES)
     summary = Summary()
     with _lines_to(flagged) as write:
         for audited in run_audit(source, gates):

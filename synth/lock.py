@@ -86,13 +86,13 @@ def _try_lock(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
 
 def _wait_for_silence(files: RunFiles, sleep: Callable[[float], None]) -> None:
     manifest = read_manifest(files)
-    if manifest is None or manifest.get("status") != Status.RUNNING:
+    if manifest is None or manifest["status"] != Status.RUNNING:
         return
     before = files.root.read(MANIFEST)
     for _ in range(round(_SILENCE_S / _LOOK_S)):
         sleep(_LOOK_S)
         if files.root.read(MANIFEST) != before:
-            holder = manifest.get("holder", "another process")
+            holder = manifest["holder"]
             raise StoreError("out", f"{files.root} is in use by {holder}", IN_USE)
 
 

@@ -219,11 +219,6 @@ class SegmentWriter:
         self._next += 1
         self._last = rows
 
-    @property
-    def written(self) -> int:
-        """Segments that this writer has appended."""
-        return self._next
-
     def compact(self, at_least: int) -> None:
         """Merge this folder's single commits, once there are `at_least` of them in a row."""
         compact(self._folder, self._schema, at_least)

@@ -16,6 +16,10 @@ MANIFEST = "run.json"
 REPORT = "report.json"
 CARD = "README.md"
 LOCK = ".lock"
+_MANIFEST_KEYS = frozenset(
+    {"run_id", "epoch", "status", "created_at", "updated_at", "holder", "timing", "fingerprint"}
+)
+_REPORT_KEYS = frozenset({"status", "topics", "tokens", "timing", "rates", "dedup"})
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def read_manifest(files: RunFiles) -> dict[str, Any] | None:
     Raises:
         StoreError: the file is not what a run writes.
     """
-    return read_json(files.root, MANIFEST)
+    return _with_keys(files, MANIFEST, _MANIFEST_KEYS)
 
 
 def read_report(files: RunFiles) -> dict[str, Any]:
@@ -111,12 +115,18 @@ def read_report(files: RunFiles) -> dict[str, Any]:
     Raises:
         StoreError: there is none, or it is not what a run writes.
     """
-    report = read_json(files.root, REPORT)
+    report = _with_keys(files, REPORT, _REPORT_KEYS)
     if report is None:
-        raise StoreError(str(files.root), "holds no report.json", "Give the folder of a run")
-    if not {"status", "topics", "tokens", "timing", "rates", "dedup"} <= report.keys():
-        raise StoreError(f"{files.root}/{REPORT}", "is no run's report", "Give the folder of a run")
+        raise StoreError(str(files.root), f"holds no {REPORT}", "Give the folder of a run")
     return report
+
+
+def _with_keys(files: RunFiles, name: str, keys: frozenset[str]) -> dict[str, Any] | None:
+    data = read_json(files.root, name)
+    if data is not None and (missing := sorted(keys - data.keys())):
+        what = f"is no run's {name}: it has no {missing[0]!r}"
+        raise StoreError(f"{files.root}/{name}", what, "Give the folder of a run")
+    return data
 
 
 def read_json(folder: Folder, name: str) -> dict[str, Any] | None:

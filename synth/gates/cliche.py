@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 
 import re2
-import yaml
 from pydantic import Field
 
 from synth.gates.base import Draft, Finding, Gate, GateKind, Options, Scope, Severity, Stage
 from synth.gates.phrases import straightened, to_pattern
+from synth.gates.shipped import shipped_rules
 
 
 def _shipped_openings() -> tuple[str, ...]:
-    text = (files("synth.gates") / "data" / "openings.yaml").read_text(encoding="utf-8")
-    return tuple(yaml.safe_load(text)["openings"])
+    return tuple(shipped_rules("openings")["openings"])
 
 
 class ClicheOptions(Options):

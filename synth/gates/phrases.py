@@ -18,12 +18,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import re2
-import yaml
 from pydantic import BaseModel, ConfigDict
+
+from synth.gates.shipped import shipped_rules
 
 _GAP = r"(?:[^\w.?!]+[\w'-]+){0,5}?[^\w.?!]+"
 _SEPARATOR = r"[^\w.?!]+"
@@ -143,7 +143,7 @@ class PhraseBook:
             )
         self._set.Compile()
 
-    def matches(self, sentence: Sentence) -> Iterator[Match]:
+    def _matches(self, sentence: Sentence) -> Iterator[Match]:
         """Every phrase that stands in a sentence and that no guard undoes."""
         for index in self._set.Match(sentence.text) or ():
             rule, pattern = self._patterns[index]
@@ -163,11 +163,10 @@ class PhraseBook:
     def search(self, text: str) -> Iterator[Match]:
         """Every match in every sentence of a text."""
         for sentence in sentences(text):
-            yield from self.matches(sentence)
+            yield from self._matches(sentence)
 
 
 @cache
 def shipped_book(name: str) -> PhraseBook:
     """The phrase book of that name in `synth/gates/data`."""
-    text = (files("synth.gates") / "data" / f"{name}.yaml").read_text(encoding="utf-8")
-    return PhraseBook(Book.model_validate(yaml.safe_load(text)))
+    return PhraseBook(Book.model_validate(shipped_rules(name)))

@@ -9,29 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import re2
-import yaml
 
-from synth.gates.base import Draft, Finding, Gate, GateKind, Options, Scope, Severity
+from synth.gates.base import Draft, Finding, Severity
 from synth.gates.phrases import straightened
 from synth.gates.resources import resources_in
+from synth.gates.shipped import shipped_rules, shipped_text
 
 _PUBLIC_PREFIXES = ("800", "888", "877", "866", "855", "844", "833", "0800", "0808")  # free lines
 _PUBLIC_DAYS = ("july 4", "4th of july", "fourth of july", "september 11", "9/11")
 _ID_DIGITS = 4  # fewer name nothing
 
 
-def _data(name: str) -> Any:
-    return yaml.safe_load((files("synth.gates") / "data" / name).read_text(encoding="utf-8"))
-
-
 @cache
 def _patterns() -> dict[str, Any]:
     """Rule -> its compiled pattern."""
-    data = _data("pii.yaml")
+    data = shipped_rules("pii")
 
     def spelled_out(pattern: str) -> str:
         return re.sub(r"\{([a-z]+)\}", lambda m: str(data["words"][m[1]]), pattern)
@@ -47,9 +42,8 @@ _CAPITALISED = re2.compile(r"\b[A-Z][\w'-]*[a-z][\w'-]*(?: [A-Z][\w'-]*[a-z][\w'
 
 @cache
 def _lists() -> dict[str, frozenset[str]]:
-    return {
-        key: frozenset(str(value).lower().split()) for key, value in _data("no_names.yaml").items()
-    }
+    lists = shipped_rules("no_names")
+    return {name: frozenset(words.lower().split()) for name, words in lists.items()}
 
 
 @cache
@@ -58,8 +52,7 @@ def given_names() -> frozenset[str]:
 
     Names that are everyday words, such as Grace or Mark, are not among them.
     """
-    text = (files("synth.gates") / "data" / "given_names.txt").read_text(encoding="utf-8")
-    return frozenset(text.split())
+    return frozenset(shipped_text("given_names.txt").split())
 
 
 def _identifies_nobody(rule: str, words: str) -> bool:
@@ -71,10 +64,7 @@ def _identifies_nobody(rule: str, words: str) -> bool:
     if rule == "pii_url":
         return any(domain in found for domain in _lists()["public_sites"])
     if rule == "pii_date":
-        return any(
-            day in found
-            for day in ("july 4", "4th of july", "fourth of july", "september 11", "9/11")
-        )
+        return any(day in found for day in _PUBLIC_DAYS)
     if rule == "pii_location":
         return _names_no_place(words)
     if rule == "pii_id":
@@ -84,33 +74,24 @@ def _identifies_nobody(rule: str, words: str) -> bool:
 
 def _names_no_place(found: str) -> bool:
     """Nothing but states, countries and words that are capitalised for another reason."""
-    words = [w.strip(".,'").lower().removesuffix("'s") for w in found.split()]
     if re.search(r"\d", found):
         return False
-    capitals = [w for w, raw in zip(words, found.split(), strict=True) if raw[:1].isupper()]
-    place = [
-        w for w in capitals if w not in _lists()["wide_places"] and w not in _lists()["no_place"]
-    ]
-    return not place
+    wide = _lists()["wide_places"] | _lists()["no_place"]
+    capitals = [word for word in found.split() if word[:1].isupper()]
+    return all(word.strip(".,'").lower().removesuffix("'s") in wide for word in capitals)
 
 
 def _names(text: str) -> Iterator[tuple[int, int]]:
     """Places of personal names: by what stands before them, and by the census."""
-    words = _lists()
+    known, words, never = given_names(), _lists()["words"], _lists()["never"]
     for match in _patterns()["pii_name"].finditer(text):
         capitals = re.findall(r"\b[A-Z][\w'-]+", match.group())
-        name = capitals[-1].lower().removesuffix("'s")
-        if match.group()[:1].islower():
-            name = capitals[0].lower().removesuffix("'s")
-        if name not in words["words"] and name not in words["never"]:
+        given = capitals[0 if match.group()[:1].islower() else -1]
+        if given.lower().removesuffix("'s") not in words | never:
             yield match.span()
-            return
-    known = given_names()
     for match in _CAPITALISED.finditer(text):
-        first = match.group().split()[0].lower().removesuffix("'s")
-        if first in known and first not in words["never"]:
+        if match.group().split()[0].lower().removesuffix("'s") in known - never:
             yield match.span()
-            return
 
 
 def pii(draft: Draft) -> Iterator[Finding]:
@@ -125,13 +106,3 @@ def pii(draft: Draft) -> Iterator[Finding]:
                 taken.append((start, end))
                 yield Finding("pii", rule, Severity.RED, draft.stage, start, end)
                 break
-
-
-_GATE = Gate("pii", 1, frozenset({Scope.QUESTION, Scope.ANSWER}), pii)
-
-
-def _make(_: Any) -> Gate:
-    return _GATE
-
-
-KIND = GateKind("pii", Options, _make)

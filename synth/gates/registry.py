@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -12,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from synth.errors import did_you_mean
 from synth.gates import cliche, form, language, pii, safety
-from synth.gates.base import Draft, Finding, Gate, GateKind, Options, Scope, Severity
+from synth.gates.base import Check, Draft, Finding, Gate, GateKind, Options, Scope, Severity
 
 ENTRY_POINTS = "evenfill.gates"
 
 
-def _plain(name: str, version: int, scopes: frozenset[Scope], check: Any) -> GateKind:
+def _plain(name: str, version: int, scopes: frozenset[Scope], check: Check) -> GateKind:
     gate = Gate(name, version, scopes, check)
     return GateKind(name, Options, lambda _: gate)
 
@@ -32,7 +31,7 @@ BUILT_IN: Mapping[str, GateKind] = {  # cheap ones first
         _plain("prompt_echo", 1, _TEXTS, form.prompt_echo),
         _plain("language", 1, _TEXTS, language.language),
         cliche.KIND,
-        pii.KIND,
+        _plain("pii", 1, _TEXTS, pii.pii),
         safety.KIND,
     )
 }
@@ -116,11 +115,6 @@ class Gates:
     def __init__(self, choices: Sequence[GateChoice] = DEFAULT_CHOICES):
         self._gates = [_made(choice) for choice in choices]
 
-    @property
-    def versions(self) -> dict[str, int]:
-        """Gate name -> version."""
-        return {gate.name: gate.version for gate in self._gates}
-
     def findings(self, draft: Draft) -> Iterator[Finding]:
         """All that any gate finds in a text."""
         scopes = {Scope(draft.stage)}
@@ -145,9 +139,3 @@ def _made(choice: GateChoice) -> Gate:
     return (
         kind if isinstance(kind, Gate) else kind.make(kind.options.model_validate(choice.options))
     )
-
-
-@cache
-def default_gates() -> Gates:
-    """The built-in gates with their default options."""
-    return Gates()

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import re2
-import yaml
 
 from synth.gates.phrases import straightened, to_pattern
+from synth.gates.shipped import shipped_rules
 
 
 @cache
 def _resources() -> list[tuple[str, Any]]:
-    text = (files("synth.gates") / "data" / "resources.yaml").read_text(encoding="utf-8")
-    lines = [line for locale in yaml.safe_load(text).values() for line in locale]
+    lines = [line for locale in shipped_rules("resources").values() for line in locale]
     return [
         (line["name"], re2.compile(rf"(?i)\b(?:{to_pattern(name, {})})\b"))
         for line in lines

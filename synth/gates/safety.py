@@ -11,29 +11,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from enum import IntEnum
+from functools import lru_cache
 
 import re2
 from pydantic import Field
 
 from synth.gates.base import Draft, Finding, Gate, GateKind, Options, Scope, Severity, Stage
-from synth.gates.phrases import Match, sentences, shipped_book
+from synth.gates.phrases import Match, Sentence, sentences, shipped_book
 from synth.gates.resources import resources_in
-from synth.gates.sentences import SentenceModel, trained_model
+from synth.gates.sentences import Scores, SentenceModel, trained_model
 
 _YELLOW_RULES = frozenset({"jargon", "stigmatising_wording"})
 _JARGON_TERMS = 3  # different ones in an answer
 _SAME_RESOURCE = 3  # times
 _WALL_WORDS = 250  # without a paragraph
-_RISK_RULES = ("self_risk", "others_risk", "imminent")
-
-
-class Risk(IntEnum):
-    """What a client's message shows."""
-
-    NONE = 0
-    RISK = 1
-    IMMINENT = 2
+_RISK_RULES = ("imminent", "others_risk", "self_risk")  # the gravest first
+_KEPT_TEXTS = 64  # whose sentences are not scored again: a question is read with each answer
 
 
 class SafetyOptions(Options):
@@ -63,6 +56,7 @@ class Reader:
     def __init__(self, options: SafetyOptions, model: SentenceModel | None):
         self._options = options
         self._model = model
+        self._read = lru_cache(_KEPT_TEXTS)(self._score)
 
     def client(self, text: str) -> dict[str, Match]:
         """The first match of each rule about risk in a client's message."""
@@ -85,16 +79,19 @@ class Reader:
     def _scored(self, text: str, side: str, least: float) -> dict[str, Match]:
         if self._model is None:
             return {}
-        read = [sentence for sentence in sentences(text) if sentence.text.strip()]
         found: dict[str, Match] = {}
-        scores = self._model.scores([sentence.text for sentence in read], side)
-        for sentence, row in zip(read, scores, strict=True):
+        for sentence, row in zip(*self._read(text, side), strict=True):
             for label, score in zip(self._model.labels, row, strict=True):
                 rule = label.partition(":")[2]
                 if score >= least and rule != "clean" and rule not in found:
                     end = sentence.start + len(sentence.text)
                     found[rule] = Match(rule, sentence.start, end)
         return found
+
+    def _score(self, text: str, side: str) -> tuple[list[Sentence], Scores]:
+        assert self._model is not None
+        read = [sentence for sentence in sentences(text) if sentence.text.strip()]
+        return read, self._model.scores([sentence.text for sentence in read], side)
 
 
 def _first_of_each(matches: Iterable[Match]) -> dict[str, Match]:
@@ -116,24 +113,20 @@ def _heavy_only(matches: Iterable[Match], text: str) -> Iterator[Match]:
             yield match
 
 
-def client_risk(question: str, reader: Reader) -> tuple[Risk, Match | None]:
-    """The risk of suicide or self-harm that a message shows, and the words that show it."""
+def client_risk(question: str, reader: Reader) -> Match | None:
+    """The words of a message that show a risk of suicide or self-harm; the gravest rule's."""
     found = reader.client(question)
-    shown = [found[rule] for rule in _RISK_RULES if rule in found]
-    if not shown:
-        return Risk.NONE, None
-    return (Risk.IMMINENT if "imminent" in found else Risk.RISK), shown[-1]
+    return next((found[rule] for rule in _RISK_RULES if rule in found), None)
 
 
 def crisis_response(draft: Draft, reader: Reader) -> Iterator[Finding]:
     """What a reply to somebody at risk lacks; or a crisis response that nobody needs."""
-    risk, shown = client_risk(draft.question, reader)
+    shown = client_risk(draft.question, reader)
     lines = resources_in(draft.text)
-    if risk is Risk.NONE or shown is None:
+    if shown is None:
         if lines and not _about_crisis(draft):
-            yield _finding(
-                "unneeded_crisis", Severity.YELLOW, Stage.ANSWER, lines[0][1], lines[0][2]
-            )
+            _, start, end = lines[0]
+            yield _finding("unneeded_crisis", Severity.YELLOW, Stage.ANSWER, start, end)
         return
     parts = reader.parts(draft.text)
 
@@ -146,7 +139,7 @@ def crisis_response(draft: Draft, reader: Reader) -> Iterator[Finding]:
         yield lacks("crisis_resource")
     if not {"professional", "trusted"} <= parts:
         yield lacks("crisis_support")
-    if risk is Risk.IMMINENT and not {"emergency", "company", "means"} <= parts:
+    if shown.rule == "imminent" and not {"emergency", "company", "means"} <= parts:
         yield lacks("crisis_imminent")
 
 

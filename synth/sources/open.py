@@ -17,7 +17,6 @@ class Source:
     """The rows of a dataset, read once, one after another.
 
     Args:
-        name: where it comes from.
         form: how its records are read.
         records: all of them.
         on_bad: stop at a malformed row, or count it and go on.
@@ -26,8 +25,7 @@ class Source:
         malformed: what was skipped, up to the row that was read last.
     """
 
-    def __init__(self, name: str, form: Form, records: Records, on_bad: OnBad):
-        self.name = name
+    def __init__(self, form: Form, records: Records, on_bad: OnBad):
         self.form = form.name
         self._form = form
         self._records = records
@@ -55,7 +53,7 @@ class Source:
         question, answer, topic = self._form.pair(raw.record)
         if not question and not answer:
             raise ValueError("has neither a question nor an answer")
-        return Row(number, question, answer, topic, raw.record, raw.place)
+        return Row(number, question, answer, topic)
 
     def _bad(self, number: int, place: str, problem: str) -> None:
         if self._on_bad is OnBad.STOP:
@@ -94,13 +92,14 @@ def open_source(
         skipped.append(following)
         first = following
     chosen = _form(location, first, form, columns)
-    return Source(location, chosen, chain(skipped, records), on_bad)
+    return Source(chosen, chain(skipped, records), on_bad)
 
 
 def _records(location: str) -> Records:
     path = Path(location).expanduser()
-    looks_like_hub = location.count("/") == 1 and not path.suffix and not path.exists()
-    return _from_hub(location) if looks_like_hub else iter(read_records(path))
+    has_form_of_hub_id = location.count("/") == 1 and not path.suffix
+    is_here = path.exists() or path.parent.exists()  # a slip of the pen is not looked up there
+    return _from_hub(location) if has_form_of_hub_id and not is_here else read_records(path)
 
 
 def _from_hub(name: str) -> Records:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -30,16 +29,12 @@ class Row:
         question: the client's text.
         answer: the counsellor's text; may be empty where a dataset has none.
         topic: the label that the dataset ships, if it does.
-        record: the row as it stands in the source.
-        place: file and line, for messages.
     """
 
     number: int
     question: str
     answer: str
     topic: str | None = None
-    record: Mapping[str, Any] = field(default_factory=dict)
-    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,14 +93,20 @@ def test_a_driver_that_is_killed_leaves_no_process_and_a_folder_that_resumes(
     finish(folder, start(folder, SLOW), earlier)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_books_what_is_in_flight_and_the_run_can_be_resumed(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def signalled(tmp_path: Path, number: signal.Signals) -> tuple[Path, subprocess.Popen[str]]:
+    """A slow run that has written something and was just sent a signal."""
     folder = tmp_path / "run"
     run = start(folder, {"delay_s": 2.0})
     wait_for_records(folder, run)
     os.kill(run.pid, number)
+    return folder, run
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_books_what_is_in_flight_and_the_run_can_be_resumed(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    folder, run = signalled(tmp_path, number)
     assert run.wait(timeout=60) == 130
     report = json.loads((folder / "report.json").read_text())
     assert report["status"] == "interrupted"
@@ -115,10 +121,7 @@ def test_a_signal_books_what_is_in_flight_and_the_run_can_be_resumed(
 def test_a_second_signal_leaves_at_once_and_harms_nothing(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    folder = tmp_path / "run"
-    run = start(folder, {"delay_s": 2.0})
-    wait_for_records(folder, run)
-    os.kill(run.pid, number)
+    folder, run = signalled(tmp_path, number)
     time.sleep(0.5)
     os.kill(run.pid, number)
     assert run.wait(timeout=20) == 130

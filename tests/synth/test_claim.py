@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from synth import lock, store
 from synth.claim import LostClaimError
@@ -71,10 +72,11 @@ def test_a_lock_names_its_holder_and_is_free_when_that_process_dies(
     RunLock(files, "another").release()
 
 
-def alive(files: RunFiles, beat: int) -> None:
+def alive(files: RunFiles, beat: int, status: str = "running") -> None:
     """What a live run does every few seconds."""
-    state = {
-        "status": "running",
+    keys = ("run_id", "epoch", "created_at", "timing", "fingerprint")
+    state = dict.fromkeys(keys) | {
+        "status": status,
         "holder": "a live run",
         "updated_at": f"2020-01-01T00:00:{beat:02d}+00:00",
     }
@@ -96,7 +98,7 @@ def test_in_a_bucket_a_run_that_is_silent_is_presumed_dead(files: RunFiles) -> N
 
 
 def test_in_a_bucket_a_run_that_ended_is_not_waited_for(files: RunFiles) -> None:
-    store.write_json(files.root, store.MANIFEST, {"status": "complete"})
+    alive(files, 0, status="complete")
     waited: list[float] = []
     RunLock(files, "another", sleep=waited.append)
     assert waited == []
@@ -130,6 +132,24 @@ def test_a_start_that_was_presumed_dead_writes_nothing_more(files: RunFiles) -> 
             attempt()
     assert ids(files) == ["a", "b"]
     assert store.read_manifest(files) is None
+
+
+def test_a_store_that_does_not_answer_is_tried_again_without_writing_twice(
+    files: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = start(files)
+    waiting = batch("a")
+    (system, _) = files.root.opened  # type: ignore[attr-defined]
+
+    def is_away(*_: object, **__: object) -> None:
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(system, "pipe_file", is_away)
+        with pytest.raises(OSError, match="EndpointConnectionError"):
+            writer.write(waiting)
+    writer.write(waiting)
+    assert ids(files) == ["a"]
 
 
 class Frozen(RunWriter):

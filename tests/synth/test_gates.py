@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from synth.gates import Draft, Finding, Gate, Scope, Severity, Stage
-from synth.gates.registry import BUILT_IN, GateChoice, Gates, default_gates
+from synth.gates.registry import BUILT_IN, GateChoice, Gates
 from synth.prompts import answer_messages, own_words
 from synth.specs import Specs
+from tests.gate_cases import measure, read_cases
+
+DEFAULT = Gates()
 
 PERSON = (
     "My brother and I shared a flat until March. Since he moved out I leave the radio on all "
@@ -32,7 +32,7 @@ COUNSELLOR = (
 
 def reason(stage: Stage, text: str, question: str = "", prompt: str = "") -> str | None:
     draft = Draft(stage, text, question, prompt)
-    finding, _ = default_gates().judge(draft)
+    finding, _ = DEFAULT.judge(draft)
     if finding:
         assert finding.gate in BUILT_IN
         assert finding.span(draft)
@@ -92,7 +92,7 @@ def test_a_copy_of_the_prompt_is_refused_with_its_span() -> None:
     )
     text = PERSON + " I sing in the kitchen when the neighbours are out and stops when they return."
     draft = Draft(Stage.QUESTION, text, prompt=prompt)
-    finding, _ = default_gates().judge(draft)
+    finding, _ = DEFAULT.judge(draft)
     assert finding is not None
     assert finding.rule == "prompt_echo"
     assert finding.span(draft) in text
@@ -122,7 +122,7 @@ def test_any_text_passes_through_every_gate_without_an_exception(
     text: str, other: str, stage: Stage
 ) -> None:
     draft = Draft(stage, text, other, other)
-    for finding in default_gates().findings(draft):
+    for finding in DEFAULT.findings(draft):
         assert 0 <= finding.start <= finding.end <= len(draft.part(finding.where))
 
 
@@ -133,7 +133,7 @@ def test_any_text_passes_through_every_gate_without_an_exception(
 def test_no_text_makes_a_gate_slow(text: str) -> None:
     """A pattern that backtracks without end would run into the test's time limit."""
     for stage in Stage:
-        list(default_gates().findings(Draft(stage, text, text, text)))
+        list(DEFAULT.findings(Draft(stage, text, text, text)))
 
 
 NO_DOGS = Gate(
@@ -173,7 +173,7 @@ def test_a_gate_that_cannot_be_had_is_one_message(entry: object, words: str) -> 
 
 def test_stock_openings_are_noted_and_the_list_is_config() -> None:
     answer = "Thank you for reaching out. " + COUNSELLOR
-    refused, noted = default_gates().judge(Draft(Stage.ANSWER, answer, PERSON))
+    refused, noted = DEFAULT.judge(Draft(Stage.ANSWER, answer, PERSON))
     assert refused is None
     assert [flag.rule for flag in noted] == ["cliche"]
     own = {"openings": ["a quiet flat"], "severity": "red"}
@@ -182,39 +182,16 @@ def test_stock_openings_are_noted_and_the_list_is_config() -> None:
     assert found_by("cliche", Draft(Stage.ANSWER, answer), **own) == []
 
 
-CASES = Path(__file__).parent.parent / "cases"
-SAME_RULE = {"meta_talk": {"meta_talk", "placeholder"}, "repetition": {"repetition", "garbled"}}
-
-
-def form_cases(part: str) -> list[dict[str, str]]:
-    lines = (CASES / part / "form.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
 @pytest.mark.parametrize(
     ("part", "recall", "false_red"), [("tuned", 0.95, 0.03), ("held_out", 0.8, 0.08)]
 )
 def test_identifiers_languages_loops_and_echoes_are_found_and_their_likenesses_are_not(
     part: str, recall: float, false_red: float
 ) -> None:
-    """Floors under what docs/safety.md reports; no rule was tuned on the held-out half."""
+    """Floors under what docs/safety.md reports, which says how far the held-out half is untouched."""
     names = ("placeholder", "repetition", "prompt_echo", "language", "cliche", "pii")
     gates = Gates([GateChoice(name=name) for name in names])
-    hits = missed = false = clean = 0
-    for case in form_cases(part):
-        drafts = (
-            Draft(Stage.QUESTION, case["question"]),
-            Draft(Stage.ANSWER, case["answer"], case["question"]),
-        )
-        findings = [finding for draft in drafts for finding in gates.findings(draft)]
-        rules = {finding.rule for finding in findings}
-        if case["label"] == "clean":
-            clean += 1
-            false += any(finding.severity is Severity.RED for finding in findings)
-        elif rules & SAME_RULE.get(case["rule"], {case["rule"]}):
-            hits += 1
-        else:
-            missed += 1
-    assert clean > 50
-    assert hits / (hits + missed) >= recall
-    assert false / clean <= false_red
+    tally = measure(gates, read_cases(part, "form"))
+    assert tally.clean > 50
+    assert tally.recall >= recall
+    assert tally.false_red <= false_red

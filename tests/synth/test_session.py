@@ -63,6 +63,13 @@ def generate(session: Session, embedder: Embedder, texts: tuple[str, ...]) -> li
     return ids
 
 
+def run_of_two(plan: Plan, embedder: Embedder) -> None:
+    """A start that commits two records and ends."""
+    session = Session(plan, accept_changes=False)
+    generate(session, embedder, ABOUT_SLEEP[:2])
+    session.close()
+
+
 def test_a_second_start_continues_where_the_first_one_died(plan: Plan, embedder: Embedder) -> None:
     first = Session(plan, accept_changes=False)
     ids = generate(first, embedder, ABOUT_SLEEP[:2])
@@ -148,9 +155,7 @@ def test_a_resumed_run_asks_other_prompts_than_before(plan: Plan) -> None:
 def test_a_run_that_lost_its_manifest_is_refused_and_overwrites_nothing(
     plan: Plan, embedder: Embedder
 ) -> None:
-    first = Session(plan, accept_changes=False)
-    generate(first, embedder, ABOUT_SLEEP[:2])
-    first.close()
+    run_of_two(plan, embedder)
     segments = {path: path.read_bytes() for path in (path_of(plan) / "accepted").iterdir()}
     (path_of(plan) / "run.json").unlink()
     (path_of(plan) / "report.json").unlink()
@@ -162,9 +167,7 @@ def test_a_run_that_lost_its_manifest_is_refused_and_overwrites_nothing(
 def test_changes_that_would_break_the_records_are_refused_even_when_agreed_to(
     plan: Plan, tmp_path: Path, embedder: Embedder
 ) -> None:
-    first = Session(plan, accept_changes=False)
-    generate(first, embedder, ABOUT_SLEEP[:2])
-    first.close()
+    run_of_two(plan, embedder)
     other = plan_for(tmp_path, "embedder.name=some/other")
     with pytest.raises(StoreError, match="vectors of another embedder"):
         check_resumable(other, accept_changes=True)
@@ -266,9 +269,7 @@ def test_a_changed_config_is_refused_with_the_difference_unless_the_user_agrees(
 def test_a_target_below_what_is_there_is_refused(
     plan: Plan, tmp_path: Path, embedder: Embedder
 ) -> None:
-    session = Session(plan, accept_changes=False)
-    generate(session, embedder, ABOUT_SLEEP[:2])
-    session.close()
+    run_of_two(plan, embedder)
     lower = plan_for(tmp_path, f"targets.topics.{TOPIC}=1")
     with pytest.raises(StoreError, match="already holds 2 records, but its target is 1"):
         Session(lower, accept_changes=True)

@@ -96,6 +96,9 @@ def test_json_that_no_run_wrote_is_one_message(folder: Folder) -> None:
     folder.write("run.json", b"{")
     with pytest.raises(StoreError, match=r"run.json: cannot be read"):
         store.read_manifest(files)
+    folder.write("run.json", b"{}")
+    with pytest.raises(StoreError, match=r"run.json: is no run's run.json: it has no 'created_at'"):
+        store.read_manifest(files)
     folder.write("run.json", b"[]")
     with pytest.raises(StoreError, match=r"run.json: is not a JSON object"):
         store.read_manifest(files)
