@@ -188,7 +188,7 @@ def test_stock_openings_are_noted_and_the_list_is_config() -> None:
 def test_identifiers_languages_loops_and_echoes_are_found_and_their_likenesses_are_not(
     part: str, recall: float, false_red: float
 ) -> None:
-    """Floors under what docs/safety.md reports, which says how far the held-out half is untouched."""
+    """Floors under what docs/safety.md reports; it says how far the held-out half is untouched."""
     names = ("placeholder", "repetition", "prompt_echo", "language", "cliche", "pii")
     gates = Gates([GateChoice(name=name) for name in names])
     tally = measure(gates, read_cases(part, "form"))
