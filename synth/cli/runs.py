@@ -1,0 +1,122 @@
+"""Verbs that make a run or look at one."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from synth.cli.common import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    app,
+    err,
+    exit_code,
+    load,
+    out,
+    overrides,
+    user_errors,
+)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    from synth.display import closing_lines, closing_table
+
+    out.print(closing_table(report))
+    for line in closing_lines(report):
+        out.print(line, markup=False, highlight=False)
+
+
+@app.command()
+@user_errors
+def run(
+    config: ConfigOption = None,
+    total: Annotated[int | None, typer.Option(help="Records over all topics.")] = None,
+    folder: Annotated[
+        str | None, typer.Option("--out", help="Run folder: a path, or s3://bucket/folder.")
+    ] = None,
+    options: SetOption = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join; without it Ray starts here.")
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Resume although the config differs.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run, or resume, until every topic holds its target."""
+    from actors.launch import Options, execute
+    from synth.display import run_display
+    from synth.plan import make_plan
+    from synth.store import read_report
+
+    plan = make_plan(*load(config, overrides(options, total, folder)))
+    with run_display(err if as_json else out) as display:
+        snapshot = execute(plan, Options(address, accept_changes), display.show, display.say)
+    report = read_report(plan.files)
+    if as_json:
+        print(json.dumps(report))
+    else:
+        _print_report(report)
+        out.print(f"{plan.files.root}: {snapshot.reason}", markup=False, highlight=False)
+    raise typer.Exit(exit_code(snapshot.status))
+
+
+@app.command()
+@user_errors
+def preview(
+    topic: Annotated[str | None, typer.Option(help="Topic id; all topics otherwise.")] = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="Records to show.")] = 3,
+    config: ConfigOption = None,
+    options: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the prompts and a few records; stores nothing."""
+    from synth.preview import preview_records
+
+    status, shown = preview_records(*load(config, overrides(options)), topic, count, err)
+    if as_json:
+        print(json.dumps(shown))
+    for item in [] if as_json else shown:
+        out.rule(f"{item['topic']}: {item['id']}")
+        for message in item["prompt"]:
+            out.print(f"{message['role']}: ", style="bold", end="")
+            out.print(message["content"], markup=False, highlight=False)
+        out.print("\nquestion: ", style="bold", end="")
+        out.print(item["question"], markup=False, highlight=False)
+        out.print("\nanswer: ", style="bold", end="")
+        out.print(item["answer"], markup=False, highlight=False)
+    raise typer.Exit(exit_code(status))
+
+
+@app.command()
+@user_errors
+def status(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Run folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Coverage, rates and time left of a run, live or ended."""
+    from synth.display import duration
+    from synth.lock import in_use_by
+    from synth.store import read_report, run_files
+
+    files = run_files(folder)
+    report = read_report(files)
+    holder = in_use_by(files)
+    left = None
+    if holder and report["rates"]["accepted_per_s"]:
+        left = (report["target"] - report["accepted"]) / report["rates"]["accepted_per_s"]
+    if not holder and report["status"] == "running":
+        report |= {"status": "interrupted", "reason": "its process ended without a word"}
+    if as_json:
+        print(json.dumps(report | {"live": holder is not None, "seconds_left": left}))
+        return
+    _print_report(report)
+    if holder:
+        out.print(f"running: {holder}", markup=False, highlight=False)
+        if left is not None:
+            out.print(f"about {duration(left)} left", highlight=False)
+    elif report["reason"]:
+        out.print(report["reason"], markup=False, highlight=False)
