@@ -7,18 +7,28 @@ from typing import Annotated
 import typer
 
 from synth import __version__
-
-# isort: off - imported for the verbs that they add, in the order of `evenfill --help`
-from synth.cli import (
-    checks,  # noqa: F401
-    data,  # noqa: F401
-    runs,  # noqa: F401
-)
-from synth.cli.common import app
-
-# isort: on
+from synth.cli import checks, data, runs
+from synth.cli.common import user_errors
 
 __all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Fill every topic of a dataset evenly with synthetic counselling conversations.",
+)
+
+for verb in (  # in the order of `evenfill --help`
+    runs.run,
+    runs.preview,
+    checks.validate,
+    checks.topics,
+    runs.status,
+    data.audit,
+    checks.doctor,
+):
+    app.command()(user_errors(verb))
 
 
 def _version(value: bool) -> None:

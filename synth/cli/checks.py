@@ -13,16 +13,12 @@ from synth.cli.common import (
     ConfigOption,
     JsonOption,
     SetOption,
-    app,
     load,
     out,
     overrides,
-    user_errors,
 )
 
 
-@app.command()
-@user_errors
 def validate(
     config: ConfigOption = None, options: SetOption = None, as_json: JsonOption = False
 ) -> None:
@@ -43,8 +39,6 @@ def validate(
     )
 
 
-@app.command()
-@user_errors
 def topics(
     topic: Annotated[str | None, typer.Argument(help="A topic's id, to see it whole.")] = None,
     config: ConfigOption = None,
@@ -96,8 +90,6 @@ def _print_spec(spec: dict[str, Any]) -> None:
             out.print(str(value).strip(), markup=False, highlight=False)
 
 
-@app.command()
-@user_errors
 def doctor(
     config: ConfigOption = None, options: SetOption = None, as_json: JsonOption = False
 ) -> None:

@@ -1,4 +1,4 @@
-"""What every verb of the `evenfill` command shares: the app, its options, errors and exit codes."""
+"""What every verb of the `evenfill` command shares: options, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
 EXIT_DONE, EXIT_FAILED, EXIT_USER, EXIT_UNMET, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Fill every topic of a dataset evenly with synthetic counselling conversations.",
-)
 out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 110)
 err = Console(stderr=True, soft_wrap=True)
 

@@ -15,11 +15,9 @@ from synth.cli.common import (
     ConfigOption,
     JsonOption,
     SetOption,
-    app,
     load,
     out,
     overrides,
-    user_errors,
 )
 
 if TYPE_CHECKING:
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 _SHOWN_BAD = 5  # malformed rows that are shown one by one
 
 
-@app.command()
-@user_errors
 def audit(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="File, folder or hub id.")],
     form: Annotated[

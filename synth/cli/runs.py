@@ -11,13 +11,11 @@ from synth.cli.common import (
     ConfigOption,
     JsonOption,
     SetOption,
-    app,
     err,
     exit_code,
     load,
     out,
     overrides,
-    user_errors,
 )
 
 
@@ -29,8 +27,6 @@ def _print_report(report: dict[str, Any]) -> None:
         out.print(line, markup=False, highlight=False)
 
 
-@app.command()
-@user_errors
 def run(
     config: ConfigOption = None,
     total: Annotated[int | None, typer.Option(help="Records over all topics.")] = None,
@@ -64,8 +60,6 @@ def run(
     raise typer.Exit(exit_code(snapshot.status))
 
 
-@app.command()
-@user_errors
 def preview(
     topic: Annotated[str | None, typer.Option(help="Topic id; all topics otherwise.")] = None,
     count: Annotated[int, typer.Option("-n", min=1, help="Records to show.")] = 3,
@@ -91,8 +85,6 @@ def preview(
     raise typer.Exit(exit_code(status))
 
 
-@app.command()
-@user_errors
 def status(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Run folder.")],
     as_json: JsonOption = False,
