@@ -10,6 +10,7 @@ from synth.config import RunConfig
 from synth.embedding import Embedder
 from synth.gates import Draft, Flag, Stage
 from synth.gates.registry import Gates
+from synth.judgement import Judgement
 from synth.prompts import Message, own_words
 from synth.protocol import Reason, Slot, Tokens, Vectors
 from synth.records import TextParser
@@ -41,7 +42,12 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A text after the replica's own gates: `reason` says why it failed, if it did."""
+    """A text after the replica's own gates: `reason` says why it failed, if it did.
+
+    Attributes:
+        span: what shows the reason.
+        judgements: of an answer that passed the gates, when judges are asked.
+    """
 
     work: Work
     text: str
@@ -49,6 +55,7 @@ class Checked:
     reason: str = ""
     span: str = ""
     flags: tuple[Flag, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
 
 
 class Checker:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from actors.forms import Form
 from synth.config import RunConfig
 from synth.errors import ModelError
-from synth.gates import Stage
 from synth.models import BUILTIN, resolve_model
-from synth.prompts import Message, longest_messages
+from synth.prompts import Message
 from synth.protocol import Tokens
-from synth.records import bounds, output_schema
 
 ABORTED = "abort"
 _SYSTEM_CHAT = ({"role": "system", "content": "a"}, {"role": "user", "content": "b"})
@@ -41,12 +40,12 @@ class Engine(Protocol):
     async def generate(
         self,
         request_id: str,
-        stage: Stage,
+        form: str,
         messages: Sequence[Message],
         seed: int,
         warmth: float,
     ) -> Generation:
-        """Write one text."""
+        """Write one text of the form of that name."""
         ...
 
     async def abort(self, request_ids: Iterable[str]) -> None:
@@ -56,6 +55,9 @@ class Engine(Protocol):
     def close(self) -> None:
         """Stop the engine and everything it started."""
         ...
+
+
+EngineFactory = Callable[[RunConfig, bool, Mapping[str, Form]], Engine]
 
 
 def engine_environment(cores: Sequence[int] | None, config: RunConfig) -> dict[str, str]:
@@ -115,23 +117,31 @@ def engine_arguments(config: RunConfig, model: str, on_gpu: bool) -> dict[str, A
     return arguments
 
 
-def sampling_arguments(config: RunConfig, stage: Stage, seed: int, warmth: float) -> dict[str, Any]:
+def sampling_arguments(form: Form, seed: int, warmth: float) -> dict[str, Any]:
     """Keyword arguments of vLLM's `SamplingParams`, but for the output constraint."""
-    sampling = config.sampling.model_dump()
-    sampling["temperature"] = min(2.0, sampling["temperature"] + warmth)
-    limit = bounds(config.record, stage).max_tokens
-    return {**sampling, "seed": seed, "max_tokens": limit}
+    temperature = min(2.0, form.sampling["temperature"] + warmth)
+    return {**form.sampling, "temperature": temperature, "seed": seed}
 
 
 class VllmEngine:
-    """An `AsyncLLM` with continuous batching; requests are tokenised off its event loop."""
+    """An `AsyncLLM` with continuous batching; requests are tokenised off its event loop.
 
-    def __init__(self, config: RunConfig, on_gpu: bool):
+    Args:
+        config: the run config, with the model that this engine is to load.
+        on_gpu: whether it has GPUs.
+        forms: what it will be asked to write, by name.
+
+    Raises:
+        ModelError: the model cannot be loaded, or does not suit the forms.
+    """
+
+    def __init__(self, config: RunConfig, on_gpu: bool, forms: Mapping[str, Form]):
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.sampling_params import StructuredOutputsParams
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._config = config
+        self._max_model_len = config.model.max_model_len
+        self._forms = forms
         model = resolve_model(config.model.name)
         try:
             arguments = AsyncEngineArgs(**engine_arguments(config, model, on_gpu))
@@ -151,8 +161,7 @@ class VllmEngine:
         self._check_lengths()
         self._tokenising = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
         self._constraint = {
-            stage: StructuredOutputsParams(json=output_schema(config.record, stage))
-            for stage in Stage
+            name: StructuredOutputsParams(json=dict(form.schema)) for name, form in forms.items()
         }
 
     def _renders(self, chat: Sequence[Message]) -> bool:
@@ -164,26 +173,25 @@ class VllmEngine:
 
     def _check_lengths(self) -> None:
         """A prompt, and a text as long as it may be, must fit the model together."""
-        for stage in Stage:
-            prompt = len(self._tokenise(longest_messages(self._config.record, stage)))
-            needed = prompt + bounds(self._config.record, stage).max_tokens
-            if needed > self._config.model.max_model_len:
+        for name, form in self._forms.items():
+            needed = len(self._tokenise(form.longest)) + form.sampling["max_tokens"]
+            if needed > self._max_model_len:
                 raise ModelError(
                     "model.max_model_len",
-                    f"is {self._config.model.max_model_len}, but the prompt of a {stage} and the "
-                    f"longest one allowed take {needed} tokens",
-                    f"Give at least {needed}, or lower record.max_{stage}_words",
+                    f"is {self._max_model_len}, but the prompt of a {name} and the longest one "
+                    f"allowed take {needed} tokens",
+                    f"Give at least {needed}, or lower {form.shorter}",
                 )
 
     async def generate(
         self,
         request_id: str,
-        stage: Stage,
+        form: str,
         messages: Sequence[Message],
         seed: int,
         warmth: float,
     ) -> Generation:
-        """Write one text under the stage's schema."""
+        """Write one text under its form's schema."""
         from vllm import SamplingParams
         from vllm.inputs import TokensPrompt
         from vllm.sampling_params import RequestOutputKind
@@ -191,8 +199,8 @@ class VllmEngine:
         loop = asyncio.get_running_loop()
         token_ids = await loop.run_in_executor(self._tokenising, self._tokenise, messages)
         parameters = SamplingParams(
-            **sampling_arguments(self._config, stage, seed, warmth),
-            structured_outputs=self._constraint[stage],
+            **sampling_arguments(self._forms[form], seed, warmth),
+            structured_outputs=self._constraint[form],
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         prompt = TokensPrompt(prompt_token_ids=token_ids)

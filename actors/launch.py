@@ -8,7 +8,7 @@ import pickle
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -92,6 +92,9 @@ def preflight(plan: Plan, options: Options) -> None:
         RunLock(plan.files, "an evenfill run that is starting").release()
     if options.address is None:
         resolve_model(plan.config.model.name)
+        for seat in plan.config.judge.judges if plan.config.judge else ():
+            if seat.model is not None:
+                resolve_model(seat.model.name)
         resolve_embedder(plan.config.embedder.name)
 
 
@@ -186,20 +189,29 @@ def _supervise(
     import ray
     from ray.exceptions import RayError
 
+    from actors.judge import JudgeActors, own_judges
     from actors.placement import place_replicas, ray_nodes
     from actors.supervisor import cause_of
 
-    places = place_replicas(plan.config.engine, ray_nodes())
+    engine = plan.config.engine
+    judging = sum(seat.replicas for seat in own_judges(plan.config))
+    places = place_replicas(engine, ray_nodes(), judging)
+    writing = len(places) - judging
     coordinator = _start_coordinator(plan, options)
     opening = coordinator.open.remote()
     where = "GPU" if places[0].gpus else "CPU"
     logs = plan.files.logs or "Ray's session folder"
-    say(f"starting {len(places)} vLLM replica(s) on {where}; their logs are in {logs}")
-    supervisor = _start_replicas(plan, places, coordinator, say, engine_factory)
+    more = f" and {judging} judge(s)" if judging else ""
+    say(f"starting {writing} vLLM replica(s){more} on {where}; their logs are in {logs}")
+    judges = JudgeActors(plan.config, places[writing:], plan.files.logs, engine_factory)
+    supervisor = _start_replicas(
+        plan, places[:writing], coordinator, judges.by_seat, say, engine_factory
+    )
     try:
         mistake = ray.get(opening)  # meanwhile the engines start
         if isinstance(mistake, UserError):
             raise mistake
+        judges.wait(engine.start_timeout)
         _watch(supervisor, coordinator, show, say, interrupts)
         closed: Snapshot = _ask(coordinator, "close")
         return closed
@@ -210,6 +222,7 @@ def _supervise(
         ) from error
     finally:
         supervisor.close(_CLOSE_S)
+        judges.close(_CLOSE_S)
 
 
 def _start_coordinator(plan: Plan, options: Options) -> Any:
@@ -233,6 +246,7 @@ def _start_replicas(
     plan: Plan,
     places: Sequence[Place],
     coordinator: Any,
+    judges: Mapping[str, Sequence[Any]],
     say: Say,
     engine_factory: Callable[..., Any] | None,
 ) -> Supervisor:
@@ -248,7 +262,7 @@ def _start_replicas(
     def make(name: str, place: Place) -> Any:
         log = str(plan.files.logs / f"{name}.log") if plan.files.logs else None
         return replica_class.options(**place.options()).remote(
-            name, plan.config, plan.specs, coordinator, log, place.slice_of_cores, *extra
+            name, plan.config, plan.specs, coordinator, log, place.slice_of_cores, judges, *extra
         )
 
     engine = plan.config.engine

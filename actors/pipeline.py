@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from actors.checker import Checked, Checker, Work, Written
+from actors.dealings import Dealings, Unsettled
 from actors.engine import Engine
-from synth.config import RunConfig
+from actors.panel import Panel
+from synth.config import JudgeConfig, RunConfig
 from synth.gates import Stage
+from synth.judgement import shortfall
 from synth.prompts import answer_messages, question_messages
 from synth.protocol import (
-    NO_EPOCH,
     AnswerBatch,
     Candidate,
     CoordinatorPort,
@@ -44,7 +46,6 @@ _ENGINE_SURPLUS = 1.1  # requests in flight per sequence the engine decodes: it 
 _OPEN_SLOTS = 3.0  # slots held per sequence, from the lease to the durable commit
 _GATHER_S = 0.02  # texts that finish within this time are handled together
 _PULSE_S = 15.0  # between two signs of life, at most
-_SETTLE_EVERY = 256  # refusals after which a replica asks for a commit by itself
 _SEED_STEP = 7919  # between the seeds of a slot's answers
 
 
@@ -52,17 +53,8 @@ class EngineStalledError(RuntimeError):
     """The engine has work and ends none of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unsettled:
-    """A refused question that may not be durable yet; `vector` if the coordinator refused it."""
-
-    number: int
-    item: Checked
-    vector: Vectors | None
-
-
 def _candidate(item: Checked) -> Candidate:
-    return Candidate(item.work.slot.id, item.text, item.tokens, item.flags)
+    return Candidate(item.work.slot.id, item.text, item.tokens, item.flags, item.judgements)
 
 
 class Pipeline:
@@ -72,6 +64,7 @@ class Pipeline:
         config: the run config.
         specs: topics and facets, for the prompts.
         engine, checker, port: the parts.
+        panel: judges of the answers that passed the gates; without seats none is asked.
     """
 
     def __init__(
@@ -81,12 +74,15 @@ class Pipeline:
         engine: Engine,
         checker: Checker,
         port: CoordinatorPort,
+        panel: Panel,
     ):
         self._config = config
+        self._judge_config = config.judge or JudgeConfig()
         self._specs = specs
         self._engine = engine
         self._checker = checker
-        self._port = port
+        self._panel = panel
+        self._dealings = Dealings(port, self._note, self._take_up_again)
         self._capacity = max(1, int(config.engine.max_num_seqs * _ENGINE_SURPLUS))
         self._most_open = int(config.engine.max_num_seqs * _OPEN_SLOTS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="check")
@@ -94,11 +90,9 @@ class Pipeline:
         self._to_answer: deque[Work] = deque()
         self._writing: dict[str, Work] = {}
         self._written: list[Written] = []
-        self._held: dict[str, Holding] = {}
-        self._unsettled: deque[Unsettled] = deque()
-        self._refused = 0
-        self._epoch = NO_EPOCH
-        self._rejoining = asyncio.Lock()
+        self._judging: dict[str, Work] = {}
+        self._judged: list[Checked] = []
+        self._to_judge: deque[Checked] = deque()
         self._closed: frozenset[str] = frozenset()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -120,7 +114,7 @@ class Pipeline:
         for keeper in keepers:
             keeper.add_done_callback(lambda _: self._changed.set())
         try:
-            while not (self._no_more_leases and not self._held):
+            while not (self._no_more_leases and not self._dealings.held):
                 self._top_up()
                 self._ask_for_lease()
                 await self._wait_for_change()
@@ -134,15 +128,22 @@ class Pipeline:
         """Stop early: abort what is being written, give back what was not started."""
         self._draining = self._no_more_leases = True
         self._changed.set()
-        while self._writing:  # a request that is still being tokenised cannot be aborted yet
-            await self._engine.abort([work.request_id for work in self._writing.values()])
+        while self._requests:  # one that is still being tokenised cannot be aborted yet
+            await self._engine.abort(self._requests)
             await asyncio.sleep(_GATHER_S)
 
     # -- keeping the engine full ---------------------------------------------------
 
+    @property
+    def _requests(self) -> list[str]:
+        """What the engine has in hand."""
+        return [*self._writing, *self._panel.own_requests(self._judging)]
+
     def _top_up(self) -> None:
-        while len(self._writing) < self._capacity and not self._draining:
-            if self._to_answer:
+        while len(self._requests) < self._capacity and not self._draining:
+            if self._to_judge:
+                self._start_judging(self._to_judge.popleft())
+            elif self._to_answer:
                 self._start(self._to_answer.popleft())
             elif self._to_ask:
                 slot = self._to_ask.popleft()
@@ -158,10 +159,17 @@ class Pipeline:
             for work in self._to_answer:
                 self._spawn(self._refuse_unwritten(work))
             self._to_answer.clear()
+            self._judged += [replace(item, reason=Reason.INTERRUPTED) for item in self._to_judge]
+            self._to_judge.clear()
+            self._arrived.set()
+
+    def _start_judging(self, item: Checked) -> None:
+        self._note_progress(self._judging)
+        self._judging[item.work.request_id] = item.work
+        self._spawn(self._judge(item))
 
     def _start(self, work: Work) -> None:
-        if not self._writing:
-            self._last_progress = asyncio.get_running_loop().time()
+        self._note_progress(self._writing)
         self._writing[work.request_id] = work
         self._spawn(self._write(work))
 
@@ -184,7 +192,7 @@ class Pipeline:
 
     def _ask_for_lease(self) -> None:
         low = self._capacity // 2
-        want = self._most_open - len(self._held)
+        want = self._most_open - len(self._dealings.held)
         early = asyncio.get_running_loop().time() < self._lease_not_before
         if self._leasing or self._no_more_leases or early or len(self._to_ask) > low or want <= 0:
             return
@@ -193,12 +201,11 @@ class Pipeline:
 
     async def _lease(self, want: int) -> None:
         try:
-            reply = await self._ask(lambda epoch: self._port.lease(epoch, want))
+            reply = await self._dealings.lease(want)
         finally:
             self._leasing = False
         if reply.lease:
             self._to_ask.extend(reply.lease.slots)
-            self._held.update((slot.id, Holding(slot)) for slot in reply.lease.slots)
         elif reply.finished:
             self._no_more_leases = True
         else:
@@ -229,13 +236,36 @@ class Pipeline:
             await asyncio.sleep(_GATHER_S)
             self._arrived.clear()
             batch, self._written = self._written, []
+            judged, self._judged = self._judged, []
             checked, vectors = await loop.run_in_executor(self._thread, self._checker.check, batch)
             questions = [item for item in checked if item.work.stage is Stage.QUESTION]
             answers = [item for item in checked if item.work.stage is Stage.ANSWER]
             if questions:
                 await self._reserve(questions, vectors)
+            if self._panel:
+                self._to_judge.extend(item for item in answers if not item.reason)
+                self._changed.set()
+                answers = [item for item in answers if item.reason] + judged
             if answers:
                 self._commit(answers)
+
+    async def _judge(self, item: Checked) -> None:
+        """Have an answer judged that passed the gates."""
+        work = item.work
+        try:
+            judgements = await self._panel.judge(work.request_id, work.question, item.text)
+        finally:
+            del self._judging[work.request_id]
+            self._last_progress = asyncio.get_running_loop().time()
+        if judgements is None:
+            judged = replace(item, reason=Reason.INTERRUPTED)
+        else:
+            missed = shortfall(judgements, self._judge_config)
+            reason, detail = (missed.reason, missed.detail) if missed else ("", "")
+            judged = replace(item, reason=reason, span=detail, judgements=judgements)
+        self._judged.append(judged)
+        self._arrived.set()
+        self._changed.set()
 
     async def _reserve(self, checked: Sequence[Checked], vectors: Vectors) -> None:
         passed = [item for item in checked if not item.reason]
@@ -244,29 +274,27 @@ class Pipeline:
             vectors,
             tuple(self._refusal(item) for item in checked if item.reason),
         )
-        reply = await self._ask(lambda epoch: self._port.reserve(epoch, batch))
+        reply = await self._dealings.reserve(batch)
         for item in checked:
             if item.reason:
-                self._held.pop(item.work.slot.id, None)
-                self._remember(item, None)
+                self._let_go(item, None)
         for item, vector, verdict in zip(passed, vectors, reply.verdicts, strict=True):
             slot = item.work.slot
             if verdict.ruling is Ruling.RESERVED:
-                self._held[slot.id] = Holding(slot, verdict.topic, _candidate(item), vector)
+                self._dealings.held[slot.id] = Holding(
+                    slot, verdict.topic, _candidate(item), vector
+                )
                 self._to_answer.append(Work(slot, Stage.ANSWER, verdict.topic, item.text))
             else:
-                self._held.pop(slot.id, None)
-                self._remember(item, vector)
+                self._let_go(item, vector)
         self._changed.set()
 
-    def _remember(self, item: Checked, vector: Vectors | None) -> None:
-        self._refused += 1
-        self._unsettled.append(Unsettled(self._refused, item, vector))
-        if self._refused % _SETTLE_EVERY == 0:
+    def _let_go(self, item: Checked, vector: Vectors | None) -> None:
+        if self._dealings.refused(item, vector):
             self._spawn(self._send_answers(AnswerBatch(()), ()))
 
     def _commit(self, checked: Sequence[Checked]) -> None:
-        checked = [item for item in checked if item.work.slot.id in self._held]
+        checked = [item for item in checked if item.work.slot.id in self._dealings.held]
         passed = [item for item in checked if not item.reason]
         refusals = []
         for item in checked:
@@ -301,15 +329,11 @@ class Pipeline:
             item.span,
             ends_slot,
             work.attempt,
+            item.judgements,
         )
 
     async def _send_answers(self, batch: AnswerBatch, ended: Sequence[str]) -> None:
-        refused_before = self._refused
-        await self._ask(lambda epoch: self._port.commit(epoch, batch))
-        while self._unsettled and self._unsettled[0].number <= refused_before:
-            self._unsettled.popleft()  # one commit makes all that came before it durable
-        for slot_id in ended:
-            self._held.pop(slot_id, None)
+        await self._dealings.commit(batch, ended)
         self._changed.set()
 
     async def _refuse_unwritten(self, work: Work) -> None:
@@ -323,43 +347,20 @@ class Pipeline:
     async def _return(self, slot_ids: Sequence[str]) -> None:
         empty = np.zeros((0, 0), dtype=np.float32)
         batch = QuestionBatch((), empty, (), tuple(slot_ids))
-        await self._ask(lambda epoch: self._port.reserve(epoch, batch))
+        await self._dealings.reserve(batch)
         for slot_id in slot_ids:
-            self._held.pop(slot_id, None)
+            self._dealings.held.pop(slot_id, None)
         self._changed.set()
 
-    # -- a coordinator that was restarted --------------------------------------------
-
-    async def _ask(self, send: Callable[[int], Awaitable[Reply]]) -> Reply:
-        """Make a call; if the coordinator was restarted meanwhile, rejoin it and call again."""
-        while True:
-            reply = await send(self._epoch)
-            if not reply.rejoin:
-                if self._epoch == NO_EPOCH:
-                    self._epoch = reply.epoch
-                self._note(reply)
-                return reply
-            async with self._rejoining:
-                if self._epoch != reply.epoch:
-                    await self._rejoin()
-
-    async def _rejoin(self) -> None:
-        """Hand over what this replica holds, and send again what may not have been written."""
-        unsettled, self._unsettled = self._unsettled, deque()
-        holdings = list(self._held.values())
-        holdings += [Holding(refused.item.work.slot) for refused in unsettled]
-        reply = await self._port.rejoin(holdings)
-        self._epoch = reply.epoch
-        still_open = {v.slot_id for v in reply.verdicts if v.ruling is Ruling.RESERVED}
-        for slot_id in [slot_id for slot_id in self._held if slot_id not in still_open]:
-            del self._held[slot_id]
-        self._to_ask = deque(slot for slot in self._to_ask if slot.id in self._held)
-        self._to_answer = deque(work for work in self._to_answer if work.slot.id in self._held)
-        again = [refused for refused in unsettled if refused.item.work.slot.id in still_open]
-        if again:
-            rows = [refused.vector for refused in again if refused.vector is not None]
+    def _take_up_again(self, refused: Sequence[Unsettled]) -> None:
+        """The coordinator was restarted: drop what it no longer knows, send refusals again."""
+        held = self._dealings.held
+        self._to_ask = deque(slot for slot in self._to_ask if slot.id in held)
+        self._to_answer = deque(work for work in self._to_answer if work.slot.id in held)
+        if refused:
+            rows = [each.vector for each in refused if each.vector is not None]
             vectors = np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
-            self._spawn(self._reserve([refused.item for refused in again], vectors))
+            self._spawn(self._reserve([each.item for each in refused], vectors))
 
     # -- tasks ---------------------------------------------------------------------
 
@@ -371,6 +372,11 @@ class Pipeline:
     async def _wait_for_change(self) -> None:
         await self._changed.wait()
         self._changed.clear()
+
+    def _note_progress(self, under_way: Mapping[str, Work]) -> None:
+        """An engine that had nothing to do was not hanging."""
+        if not under_way:
+            self._last_progress = asyncio.get_running_loop().time()
 
     def _raise_failures(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         done = {task for task in self._tasks if task.done()}
@@ -386,8 +392,8 @@ class Pipeline:
             await asyncio.sleep(pulse)
             idle_s = loop.time() - self._last_progress
             limit = self._config.engine.stall_timeout
-            if self._writing and idle_s > limit:
+            if (self._writing or self._judging) and idle_s > limit:
                 raise EngineStalledError(
                     f"the engine ended no text for {idle_s:.0f} s (engine.stall_timeout: {limit:g})"
                 )
-            await self._ask(lambda epoch: self._port.lease(epoch, 0))
+            await self._dealings.lease(0)

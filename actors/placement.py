@@ -92,10 +92,10 @@ def relocate(place: Place, nodes: Sequence[Node]) -> Place:
     return Place(0, max(nodes, key=lambda node: (node.cpus, node.id)).id, (0, 1))
 
 
-def place_replicas(engine: EngineConfig, nodes: Sequence[Node]) -> list[Place]:
-    """One place per replica.
+def place_replicas(engine: EngineConfig, nodes: Sequence[Node], judges: int = 0) -> list[Place]:
+    """One place per replica, and after them one for each of `judges`.
 
-    `auto` means as many as the GPUs allow, or one per node where there is no GPU.
+    `auto` means as many replicas as the GPUs allow, or one per node where there is no GPU.
 
     Raises:
         ConfigError: more is asked for than there is.
@@ -103,41 +103,46 @@ def place_replicas(engine: EngineConfig, nodes: Sequence[Node]) -> list[Place]:
     gpus = sum(node.gpus // engine.tensor_parallel for node in nodes)
     has_gpus = any(node.gpus for node in nodes)
     if has_gpus or engine.tensor_parallel > 1:
-        return _on_gpus(engine, gpus, max((node.gpus for node in nodes), default=0))
-    return _on_cpus(engine, nodes)
+        return _on_gpus(engine, gpus, max((node.gpus for node in nodes), default=0), judges)
+    return _on_cpus(engine, nodes, judges)
 
 
-def _on_gpus(engine: EngineConfig, possible: int, largest: int) -> list[Place]:
+def _on_gpus(engine: EngineConfig, possible: int, largest: int, judges: int) -> list[Place]:
     if not possible:
         raise ConfigError(
             "engine.tensor_parallel",
             f"is {engine.tensor_parallel}, but no node has more than {largest} GPUs",
             f"Give at most {largest}" if largest else "Leave it at 1 where there is no GPU",
         )
-    wanted = possible if engine.replicas == "auto" else engine.replicas
-    if wanted > possible:
+    wanted = max(1, possible - judges) if engine.replicas == "auto" else engine.replicas
+    if wanted + judges > possible:
         raise ConfigError(
             "engine.replicas",
-            f"is {wanted}, but the GPUs hold {possible} replicas of {engine.tensor_parallel} GPUs",
-            f"Give at most {possible}, or auto",
+            f"is {engine.replicas}{_and_judges(judges)}, but the GPUs hold {possible} replicas of "
+            f"{engine.tensor_parallel} GPUs",
+            f"Give at most {possible} in all, or auto",
         )
-    return [Place(gpus=engine.tensor_parallel) for _ in range(wanted)]
+    return [Place(gpus=engine.tensor_parallel) for _ in range(wanted + judges)]
 
 
-def _on_cpus(engine: EngineConfig, nodes: Sequence[Node]) -> list[Place]:
+def _on_cpus(engine: EngineConfig, nodes: Sequence[Node], judges: int) -> list[Place]:
     usable = [node for node in nodes if node.cpus]
     cores = sum(node.cpus for node in usable)
     wanted = len(usable) if engine.replicas == "auto" else engine.replicas
-    if wanted > cores or not usable:
+    if wanted + judges > cores or not usable:
         raise ConfigError(
             "engine.replicas",
-            f"is {wanted}, but there are {cores} cores",
-            f"Give at most {cores}, or auto",
+            f"is {engine.replicas}{_and_judges(judges)}, but there are {cores} cores",
+            f"Give at most {cores} in all, or auto",
         )
     on_node: Counter[str] = Counter()
     chosen: list[tuple[str, int]] = []
-    for _ in range(wanted):
+    for _ in range(wanted + judges):
         node = max(usable, key=lambda n: (n.cpus / (on_node[n.id] + 1), n.id))
         chosen.append((node.id, on_node[node.id]))
         on_node[node.id] += 1
     return [Place(0, node, (index, on_node[node])) for node, index in chosen]
+
+
+def _and_judges(judges: int) -> str:
+    return f", with {judges} for judges" if judges else ""

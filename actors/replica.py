@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,19 @@ import ray
 from ray.exceptions import ActorUnavailableError
 
 from actors.checker import Checker
-from actors.engine import Engine, VllmEngine, engine_environment
+from actors.engine import Engine, EngineFactory, VllmEngine, engine_environment
+from actors.forms import judging_forms, writing_forms
+from actors.panel import OwnSeat, Panel, RemoteSeat, Seat
 from actors.pipeline import Pipeline
-from synth.config import RunConfig
+from synth.config import JudgeSeat, RunConfig
 from synth.embedding import Embedder
 from synth.errors import UserError
+from synth.models import BUILTIN_MODEL, describe
 from synth.protocol import AnswerBatch, Holding, QuestionBatch, Reply
 from synth.specs import Specs
 
 _COORDINATOR_PATIENCE_S = 300.0  # a large store takes a while to be read again
 _RETRY_S = 0.5
-
-EngineFactory = Callable[[RunConfig, bool], Engine]
 
 
 class RayPort:
@@ -76,6 +77,7 @@ class ReplicaActor:
         log: file for the engine's noise, if the folder can be seen from this node.
         slice_of_cores: (index, count): which of `count` equal slices of this node's cores is
             the replica's own, or None when it runs on GPUs.
+        judges: actors of the judges that have a model of their own, by the seat's name.
         engine_factory: makes the engine; vLLM's unless a test says otherwise.
     """
 
@@ -87,15 +89,17 @@ class ReplicaActor:
         coordinator: Any,
         log: str | None,
         slice_of_cores: tuple[int, int] | None,
+        judges: Mapping[str, Sequence[Any]],
         engine_factory: EngineFactory = VllmEngine,
     ):
         if log:
-            _redirect_output(Path(log))
+            redirect_output(Path(log))
         self._cores = own_cores(sorted(os.sched_getaffinity(0)), slice_of_cores)
         os.environ.update(engine_environment(self._cores, config))
         self._config = config
         self._specs = specs
         self._port = RayPort(coordinator, name)
+        self._judges = judges
         self._engine_factory = engine_factory
         self._engine: Engine | None = None
         self._pipeline: Pipeline | None = None
@@ -104,13 +108,30 @@ class ReplicaActor:
         """Bring the engine up; returns the id of this node, or what the user has to mend."""
         try:
             embedder = Embedder(self._config.embedder, threads=1)
-            self._engine = self._engine_factory(self._config, self._cores is None)
+            seats = self._config.judge.judges if self._config.judge else ()
+            judges_itself = any(seat.model is None for seat in seats)
+            forms = writing_forms(self._config)
+            if judges_itself:
+                forms |= judging_forms(self._config)
+            self._engine = self._engine_factory(self._config, self._cores is None, forms)
         except UserError as error:
             return error
         self._pipeline = Pipeline(
-            self._config, self._specs, self._engine, Checker(self._config, embedder), self._port
+            self._config,
+            self._specs,
+            self._engine,
+            Checker(self._config, embedder),
+            self._port,
+            Panel([self._seat(seat, self._engine) for seat in seats]),
         )
         return str(ray.get_runtime_context().get_node_id())
+
+    def _seat(self, seat: JudgeSeat, engine: Engine) -> Seat:
+        if seat.model is not None:
+            model = describe(seat.model.name, BUILTIN_MODEL)
+            return RemoteSeat(seat.name, model, self._judges[seat.name])
+        model = describe(self._config.model.name, BUILTIN_MODEL)
+        return OwnSeat(seat.name, model, engine, self._config.seed)
 
     async def run(self) -> None:
         """Work until there is no more to do, or until drained."""
@@ -137,7 +158,7 @@ def own_cores(cores: list[int], slice_of_cores: tuple[int, int] | None) -> list[
     return cores[index * len(cores) // count : (index + 1) * len(cores) // count]
 
 
-def _redirect_output(log: Path) -> None:
+def redirect_output(log: Path) -> None:
     """Send this process's output, and what its children inherit, to a file."""
     try:
         log.parent.mkdir(parents=True, exist_ok=True)

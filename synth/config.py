@@ -143,6 +143,47 @@ class TopicGateConfig(Section):
     refile_min_score: float = Field(0.4, ge=-1, le=1, description="if it scores this much there")
 
 
+# The judge's metrics, in the order in which it scores them.
+METRICS = (
+    "active_listening",
+    "empathy_validation",
+    "safety_trustworthiness",
+    "open_mindedness",
+    "clarity_encouragement",
+    "boundaries_ethics",
+    "holistic_approach",
+)
+Score = Annotated[float, Field(ge=1, le=10)]
+
+
+class JudgeSeat(Section):
+    """One judge: the writing replicas' own model, or another one on replicas of its own."""
+
+    name: str = Field("own", min_length=1)
+    model: ModelConfig | None = Field(None, description="without it the replicas judge themselves")
+    replicas: int = Field(1, ge=1, description="engines of a model of its own")
+
+
+class JudgeConfig(Section):
+    """Scores for accepted pairs, and when they are too low."""
+
+    judges: tuple[JudgeSeat, ...] = Field((JudgeSeat(),), min_length=1)
+    mean: Score | None = Field(None, description="least mean over all judges and metrics")
+    floors: dict[Literal[METRICS], Score] = Field(  # type: ignore[valid-type]
+        default_factory=dict, description="least score of a metric, by every judge"
+    )
+    rationale_chars: int = Field(100, ge=40, le=400, description="length of a rationale at most")
+
+    @model_validator(mode="after")
+    def _seats_are_told_apart(self) -> JudgeConfig:
+        names = [seat.name for seat in self.judges]
+        if len(set(names)) < len(names):
+            raise ValueError("two judges have the same name; give each its own")
+        if sum(seat.model is None for seat in self.judges) > 1:
+            raise ValueError("two judges without a model are the same judge; give one a model")
+        return self
+
+
 class BudgetConfig(Section):
     """When to stop trying."""
 
@@ -181,6 +222,7 @@ class RunConfig(Section):
     dedup: DedupConfig = DedupConfig()
     topic_gate: TopicGateConfig = TopicGateConfig()
     gates: tuple[GateChoice, ...] = DEFAULT_CHOICES
+    judge: JudgeConfig | None = None
     budget: BudgetConfig = BudgetConfig()
     lease: LeaseConfig = LeaseConfig()
     store: StoreConfig = StoreConfig()
@@ -194,6 +236,10 @@ HOW_ONLY = ("engine", "budget", "lease", "store", "out", "topics")
 def content_of(config: RunConfig) -> dict[str, Any]:
     """The part of a config that decides what the dataset will be."""
     content = config.model_dump(mode="json", exclude=set(HOW_ONLY))
+    if config.judge:
+        content["judge"]["judges"] = [
+            seat.model_dump(mode="json", exclude={"replicas"}) for seat in config.judge.judges
+        ]
     content["structured_output"] = config.engine.structured_output
     return content
 

@@ -30,7 +30,6 @@ from synth.protocol import (
     Reply,
     Ruling,
     Slot,
-    Tokens,
     Verdict,
 )
 from synth.report import Snapshot, Status, Tally, Timing, TopicView, build_report
@@ -186,13 +185,20 @@ class Coordinator:
                 tokens = candidate.tokens + held.question_tokens
                 nearest = Neighbour(owner or "", 1.0)
                 self._outbox.refuse(
-                    held, Stage.ANSWER, Reason.EXACT_REPEAT, candidate.text, tokens, "", nearest
+                    held,
+                    Stage.ANSWER,
+                    Reason.EXACT_REPEAT,
+                    candidate.text,
+                    tokens,
+                    nearest=nearest,
+                    judgements=candidate.judgements,
                 )
                 self._release(held, judged=True)
                 self._close(held, Ruling.REFUSED, Reason.EXACT_REPEAT)
                 continue
             held.answer, held.answer_tokens = candidate.text, candidate.tokens
             held.flags += candidate.flags
+            held.judgements = candidate.judgements
             self._outbox.stage(held)
         return self._reply()
 
@@ -252,12 +258,10 @@ class Coordinator:
         for row in batch.accepted:
             held = self._open[row["id"]]
             self._balancer.committed(held.topic)
-            tokens = held.question_tokens + held.answer_tokens
-            self._tally.accept(held.topic, held.slot.topic, tokens, row["nearest_similarity"])
+            self._tally.accept(row)
             self._close(held, Ruling.COMMITTED)
         for row in batch.rejected:
-            tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
-            self._tally.reject(row["topic"], row["reason"], tokens)
+            self._tally.reject(row)
 
     # -- refusals ------------------------------------------------------------------
 
@@ -270,15 +274,7 @@ class Coordinator:
         if refusal.ends_slot and held.phase is Phase.RESERVED:
             tokens += held.question_tokens  # no record will carry them
         if not self._decided.knows(refusal):
-            self._outbox.refuse(
-                held,
-                refusal.stage,
-                refusal.reason,
-                refusal.text,
-                tokens,
-                refusal.span,
-                attempt=refusal.attempt,
-            )
+            self._outbox.refuse_text(held, refusal, tokens)
         if not refusal.ends_slot:
             return
         judged = refusal.reason not in (Reason.INTERRUPTED, Reason.TOPIC_FULL)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+from synth.config import METRICS
 from synth.gates import Flag, Stage
 from synth.index import DuplicateIndex, Neighbour
+from synth.judgement import Judgement, mean_scores
 from synth.protocol import Refusal, Ruling, Slot, Tokens, Verdict
 from synth.records import Record
 from synth.segments import SegmentWriter
@@ -41,6 +43,7 @@ class OpenSlot:
     question_tokens: Tokens = field(default_factory=Tokens)
     answer_tokens: Tokens = field(default_factory=Tokens)
     flags: tuple[Flag, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
 
 
 @dataclass
@@ -115,6 +118,7 @@ class Outbox:
         detail: str = "",
         nearest: Neighbour | None = None,
         attempt: int = 0,
+        judgements: Sequence[Judgement] = (),
     ) -> None:
         """Put a refused text into the next commit."""
         self._refused.append(
@@ -130,10 +134,22 @@ class Outbox:
                 "question": held.question if stage is Stage.ANSWER else None,
                 "requested_topic": held.slot.topic,
                 "attempt": attempt,
-                "prompt_tokens": tokens.prompt,
-                "completion_tokens": tokens.completion,
                 "created_at": datetime.now(UTC),
+                **_spent(tokens, judgements),
             }
+        )
+
+    def refuse_text(self, held: OpenSlot, refusal: Refusal, tokens: Tokens) -> None:
+        """Put a text that a replica refused into the next commit; `tokens` is what it cost."""
+        self.refuse(
+            held,
+            refusal.stage,
+            refusal.reason,
+            refusal.text,
+            tokens,
+            refusal.span,
+            attempt=refusal.attempt,
+            judgements=refusal.judgements,
         )
 
     def take(self) -> CommitBatch:
@@ -164,11 +180,23 @@ class Outbox:
             **record.model_dump(),
             "nearest_id": neighbour.id if neighbour else None,
             "nearest_similarity": neighbour.similarity if neighbour else None,
-            "scores": dict(held.scores),
+            "scores": dict.fromkeys(METRICS)
+            | dict(held.scores)
+            | (mean_scores(held.judgements) if held.judgements else {}),
             "findings": [asdict(flag) for flag in held.flags],
             "embedding": self._index.vector(held.slot.id),
             "created_at": now,
             "requested_topic": held.slot.topic,
-            "prompt_tokens": tokens.prompt,
-            "completion_tokens": tokens.completion,
+            **_spent(tokens, held.judgements),
         }
+
+
+def _spent(tokens: Tokens, judgements: Sequence[Judgement]) -> Row:
+    """What a text cost to write and to judge."""
+    return {
+        "judgements": [asdict(judgement) for judgement in judgements],
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.completion,
+        "judge_prompt_tokens": sum(judgement.prompt_tokens for judgement in judgements),
+        "judge_completion_tokens": sum(judgement.completion_tokens for judgement in judgements),
+    }

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synth.gates import Flag, Stage
+from synth.judgement import Judgement
 
 Vectors = npt.NDArray[np.float32]
 
@@ -76,12 +77,18 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A text that passed the replica's own gates; `flags` is what they noted."""
+    """A text that passed the replica's own gates.
+
+    Attributes:
+        flags: what the gates noted.
+        judgements: of an answer, when judges are asked.
+    """
 
     slot_id: str
     text: str
     tokens: Tokens
     flags: tuple[Flag, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,7 @@ class Refusal:
         ends_slot: the slot is given up; else another answer will be tried for it.
         span: the part of the text that shows the reason.
         attempt: which answer of the slot this was, from 0.
+        judgements: of an answer that the judges refused.
     """
 
     slot_id: str
@@ -102,6 +110,7 @@ class Refusal:
     span: str = ""
     ends_slot: bool = True
     attempt: int = 0
+    judgements: tuple[Judgement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

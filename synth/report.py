@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from synth import __version__
+from synth.config import METRICS
 from synth.protocol import Tokens
 
 _PACKAGES = (
@@ -58,28 +59,50 @@ class TopicTally:
 
 @dataclass
 class Tally:
-    """Durable counts of a run."""
+    """Durable counts of a run, from the rows of its segments.
+
+    Attributes:
+        tokens: of questions and answers; what judges read and wrote is in `judge_tokens`.
+        judged: accepted records with scores; `score_sums` adds up theirs by metric.
+    """
 
     topics: dict[str, TopicTally]
     tokens: Tokens = field(default_factory=Tokens)
     completion_in_accepted: int = 0
     max_similarity: float | None = None
+    judge_tokens: Tokens = field(default_factory=Tokens)
+    judged: int = 0
+    score_sums: Counter[str] = field(default_factory=Counter)
 
-    def accept(self, topic: str, requested: str, tokens: Tokens, similarity: float | None) -> None:
-        """Count an accepted record; `similarity` is to its nearest neighbour."""
+    def accept(self, row: Mapping[str, Any]) -> None:
+        """Count a row of `accepted/`."""
+        topic, requested = row["topic"], row["requested_topic"]
         self.topics[topic].accepted += 1
         if requested != topic:
             self.topics[topic].refiled_in += 1
             self.topics[requested].refiled_out += 1
-        self.tokens += tokens
-        self.completion_in_accepted += tokens.completion
-        if similarity is not None:
-            self.max_similarity = max(similarity, self.max_similarity or -1.0)
+        self._spend(row)
+        self.completion_in_accepted += row["completion_tokens"]
+        if row["nearest_similarity"] is not None:
+            self.max_similarity = max(row["nearest_similarity"], self.max_similarity or -1.0)
+        scores = {metric: row["scores"][metric] for metric in METRICS}
+        if None not in scores.values():
+            self.judged += 1
+            self.score_sums.update(scores)
 
-    def reject(self, topic: str, reason: str, tokens: Tokens) -> None:
-        """Count a refusal."""
-        self.topics[topic].rejected[reason] += 1
-        self.tokens += tokens
+    def reject(self, row: Mapping[str, Any]) -> None:
+        """Count a row of `rejected/`."""
+        self.topics[row["topic"]].rejected[row["reason"]] += 1
+        self._spend(row)
+
+    def _spend(self, row: Mapping[str, Any]) -> None:
+        self.tokens += Tokens(row["prompt_tokens"], row["completion_tokens"])
+        self.judge_tokens += Tokens(row["judge_prompt_tokens"], row["judge_completion_tokens"])
+
+    @property
+    def mean_scores(self) -> dict[str, float]:
+        """Each metric's mean over the accepted records that were judged."""
+        return {metric: round(total / self.judged, 3) for metric, total in self.score_sums.items()}
 
     @property
     def accepted(self) -> int:
@@ -198,6 +221,11 @@ def build_report(
         "tokens": {
             **asdict(tally.tokens),
             "completion_in_accepted": tally.completion_in_accepted,
+        },
+        "judge": {
+            "records": tally.judged,
+            "scores": tally.mean_scores,
+            "tokens": asdict(tally.judge_tokens),
         },
         "timing": {k: v if v is None else round(v, 3) for k, v in asdict(timing).items()},
         "rates": {

@@ -14,9 +14,9 @@ from synth.errors import StoreError
 from synth.index import DuplicateIndex, ExactRepeats
 from synth.outbox import Decided
 from synth.plan import Plan
-from synth.protocol import Reason, Tokens
+from synth.protocol import Reason
 from synth.report import Tally, TopicTally
-from synth.segments import accepted_schema, read_rows
+from synth.segments import TOKEN_COLUMNS, accepted_schema, read_rows
 from synth.specs import SITUATION
 
 _REMEMBERED_EPOCHS = 8  # starts whose verdicts a replica may still ask for
@@ -29,8 +29,8 @@ _RESTORED = (
     "answer",
     "embedding",
     "nearest_similarity",
-    "prompt_tokens",
-    "completion_tokens",
+    "scores",
+    *TOKEN_COLUMNS,
 )
 _RESTORED_REFUSALS = (
     "id",
@@ -39,8 +39,7 @@ _RESTORED_REFUSALS = (
     "stage",
     "attempt",
     "reason",
-    "prompt_tokens",
-    "completion_tokens",
+    *TOKEN_COLUMNS,
 )
 
 
@@ -80,16 +79,14 @@ def restore(plan: Plan, dim: int, run_id: str, epoch: int) -> Restored:
             balancer.cover(row["topic"], facets.pop(SITUATION), facets)
             repeats.claim(row["question"], row["id"])
             repeats.claim(row["answer"], row["id"])
-            tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
-            tally.accept(row["topic"], row["requested_topic"], tokens, row["nearest_similarity"])
+            tally.accept(row)
             asked[row["id"]] = row["requested_topic"]
             if row["id"].startswith(recent):
                 decided.committed[row["id"]] = row["topic"]
     for batch in read_rows(plan.files.rejected, _RESTORED_REFUSALS):
         for row in batch.to_pylist():
             _check_topic(plan, row["topic"])
-            tokens = Tokens(row["prompt_tokens"], row["completion_tokens"])
-            tally.reject(row["topic"], row["reason"], tokens)
+            tally.reject(row)
             if row["id"].startswith(recent):
                 key = (row["id"], row["stage"], row["attempt"])
                 decided.refused[key] = (row["topic"], row["reason"])
@@ -106,12 +103,12 @@ def _compatible_rows(plan: Plan, dim: int) -> Iterator[pa.RecordBatch]:
     """The accepted rows, as long as they fit this plan's topics, facets and vectors."""
     expected = accepted_schema(dim, list(plan.specs.facets))
     for batch in read_rows(plan.files.accepted, _RESTORED):
-        for name in ("facets", "embedding"):
+        for name in ("facets", "embedding", "scores"):
             if batch.schema.field(name).type != expected.field(name).type:
                 raise StoreError(
                     str(plan.files.root),
                     f"holds records whose {name!r} have another form",
-                    "Keep facets and embedder as they were, or give another --out",
+                    "Keep facets, embedder and version as they were, or give another --out",
                 )
         for topic in pc.unique(batch.column("topic")).to_pylist():
             _check_topic(plan, topic)

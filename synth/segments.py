@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synth.config import METRICS
 from synth.errors import StoreError
 from synth.files import Folder
 
@@ -26,6 +27,25 @@ _READ_ROWS = 4096
 _MERGED_ROWS = 20_000  # rows after which a merged segment is large enough
 
 
+TOKEN_COLUMNS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "judge_prompt_tokens",
+    "judge_completion_tokens",
+)
+_TOKENS = [(name, pa.int32()) for name in TOKEN_COLUMNS]
+_SCORES = pa.struct([(name, pa.float32()) for name in ("topic", "best_topic", *METRICS)])
+_SCORE = pa.struct([("metric", pa.string()), ("score", pa.int8()), ("rationale", pa.string())])
+_JUDGEMENT = pa.struct(
+    [
+        ("judge", pa.string()),
+        ("model", pa.string()),
+        ("version", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("scores", pa.list_(_SCORE)),
+    ]
+)
 _FLAG = pa.struct([(name, pa.string()) for name in ("gate", "rule", "severity", "where", "span")])
 
 
@@ -44,13 +64,13 @@ def accepted_schema(dim: int, facets: Sequence[str]) -> pa.Schema:
             ("lease", pa.string()),
             ("nearest_id", pa.string()),
             ("nearest_similarity", pa.float32()),
-            ("scores", pa.struct([("topic", pa.float32()), ("best_topic", pa.float32())])),
+            ("scores", _SCORES),
             ("embedding", pa.list_(pa.float32(), dim)),
             ("created_at", pa.timestamp("ms", tz="UTC")),
             ("findings", pa.list_(_FLAG)),
+            ("judgements", pa.list_(_JUDGEMENT)),
             ("requested_topic", pa.string()),
-            ("prompt_tokens", pa.int32()),
-            ("completion_tokens", pa.int32()),
+            *_TOKENS,
         ]
     )
 
@@ -68,8 +88,8 @@ REJECTED_SCHEMA = pa.schema(
         ("question", pa.string()),
         ("requested_topic", pa.string()),
         ("attempt", pa.int32()),
-        ("prompt_tokens", pa.int32()),
-        ("completion_tokens", pa.int32()),
+        ("judgements", pa.list_(_JUDGEMENT)),
+        *_TOKENS,
         ("created_at", pa.timestamp("ms", tz="UTC")),
     ]
 )

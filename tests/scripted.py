@@ -6,11 +6,12 @@ import asyncio
 import json
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from actors.engine import ABORTED, Generation
-from synth.config import RunConfig
+from actors.forms import JUDGEMENT, Form
+from synth.config import METRICS, RunConfig
 from synth.gates import Stage
 from synth.prompts import Message
 from synth.protocol import Tokens
@@ -31,6 +32,7 @@ class Script:
         delay_s: time that a text takes.
         too_short: share of texts that are far too short.
         copies: share of questions that are the same as many others of their topic.
+        scores: the lowest and the highest that it gives as a judge.
         dies_after: texts after which the engine raises, or None.
     """
 
@@ -38,8 +40,14 @@ class Script:
     too_short: float = 0.0
     copies: float = 0.0
     dies_after: int | None = None
+    scores: tuple[int, int] = (5, 9)
 
-    def __call__(self, config: RunConfig, on_gpu: bool) -> ScriptedEngine:  # noqa: ARG002
+    def __call__(
+        self,
+        config: RunConfig,  # noqa: ARG002
+        on_gpu: bool,  # noqa: ARG002
+        forms: Mapping[str, Form],  # noqa: ARG002
+    ) -> ScriptedEngine:
         return ScriptedEngine(self)
 
 
@@ -55,7 +63,7 @@ class ScriptedEngine:
         self.most_in_flight = 0
 
     async def generate(
-        self, request_id: str, stage: Stage, messages: Sequence[Message], seed: int, warmth: float
+        self, request_id: str, form: str, messages: Sequence[Message], seed: int, warmth: float
     ) -> Generation:
         self.requests.append(request_id)
         self.prompts.append(messages[-1]["content"])
@@ -69,8 +77,19 @@ class ScriptedEngine:
         tokens = Tokens(300, 120)
         if request_id in self._aborted:
             return Generation('{"', ABORTED, tokens)
+        if form == JUDGEMENT:
+            return Generation(self._judgement(random.Random(request_id)), "stop", tokens)
+        stage = Stage(form)
         text = self._text(stage, messages[-1]["content"], random.Random(seed + round(warmth * 10)))
         return Generation(json.dumps({KEYS[stage]: text}), "stop", tokens)
+
+    def _judgement(self, rng: random.Random) -> str:
+        low, high = self._script.scores
+        scored = {
+            metric: {"rationale": "The reply names what the client feels.", "score": score}
+            for metric, score in ((metric, rng.randint(low, high)) for metric in METRICS)
+        }
+        return json.dumps(scored)
 
     def _text(self, stage: Stage, prompt: str, rng: random.Random) -> str:
         if stage is Stage.ANSWER:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from synth.gates.base import Draft, Finding, Gate, GateKind, Options, Scope, Severity, Stage
 from synth.gates.phrases import straightened, to_pattern
-from synth.gates.shipped import shipped_rules
+from synth.shipped import shipped_rules
 
 
 def _shipped_openings() -> tuple[str, ...]:

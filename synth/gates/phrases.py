@@ -23,7 +23,7 @@ from typing import Any
 import re2
 from pydantic import BaseModel, ConfigDict
 
-from synth.gates.shipped import shipped_rules
+from synth.shipped import shipped_rules
 
 _GAP = r"(?:[^\w.?!]+[\w'-]+){0,5}?[^\w.?!]+"
 _SEPARATOR = r"[^\w.?!]+"

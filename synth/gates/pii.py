@@ -16,7 +16,7 @@ import re2
 from synth.gates.base import Draft, Finding, Severity
 from synth.gates.phrases import straightened
 from synth.gates.resources import resources_in
-from synth.gates.shipped import shipped_rules, shipped_text
+from synth.shipped import shipped_rules, shipped_text
 
 _PUBLIC_PREFIXES = ("800", "888", "877", "866", "855", "844", "833", "0800", "0808")  # free lines
 _PUBLIC_DAYS = ("july 4", "4th of july", "fourth of july", "september 11", "9/11")

@@ -8,7 +8,7 @@ from typing import Any
 import re2
 
 from synth.gates.phrases import straightened, to_pattern
-from synth.gates.shipped import shipped_rules
+from synth.shipped import shipped_rules
 
 
 @cache

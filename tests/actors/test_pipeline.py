@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from actors.checker import Checker
+from actors.forms import JUDGEMENT
+from actors.panel import OwnSeat, Panel
 from actors.pipeline import EngineStalledError, Pipeline
-from synth.config import RunConfig, load_config
+from synth.config import METRICS, RunConfig, load_config
 from synth.coordinator import Coordinator
 from synth.protocol import AnswerBatch, Holding, QuestionBatch, Reply
-from synth.report import Status
+from synth.report import Status, Timing
 from synth.specs import Specs
 from tests.fakes import DIM, Bench, vector_of
 from tests.scripted import Script, ScriptedEngine
@@ -77,7 +80,7 @@ def pipeline(
 ) -> tuple[Pipeline, ScriptedEngine]:
     engine = ScriptedEngine(script)
     checker = Checker(config, FakeEmbedder())  # type: ignore[arg-type]
-    return Pipeline(config, specs, engine, checker, port), engine
+    return Pipeline(config, specs, engine, checker, port, Panel([])), engine
 
 
 def test_it_fills_every_topic_exactly_and_then_ends(
@@ -122,7 +125,9 @@ def test_failed_answers_are_tried_again_a_bounded_number_of_times(
 
     engine = NeverAnswers(Script())
     checker = Checker(small, FakeEmbedder())  # type: ignore[arg-type]
-    asyncio.run(asyncio.wait_for(Pipeline(small, specs, engine, checker, port).run(), 60))
+    asyncio.run(
+        asyncio.wait_for(Pipeline(small, specs, engine, checker, port, Panel([])).run(), 60)
+    )
     assert bench.coordinator.outcome()[0] is Status.SATURATED
     answers = Counter(r.split("-answer-")[0] for r in engine.requests if "-answer-" in r)
     assert set(answers.values()) == {small.budget.answer_attempts}
@@ -228,3 +233,78 @@ def test_invariant_9_one_replica_asks_the_same_prompts_in_the_same_order(
         return [prompt for prompt in engine.prompts if prompt.startswith("Topic: ")]
 
     assert prompts(tmp_path / "a") == prompts(tmp_path / "b")
+
+
+def judged_run(
+    specs: Specs, folder: Path, judge: str, script: Script, targets: dict[str, int]
+) -> tuple[Bench, ScriptedEngine]:
+    config = load_config(None, [f"out={folder}", "engine.max_num_seqs=16", f"judge={judge}"])
+    bench = Bench(specs, config, targets, folder)
+    engine = ScriptedEngine(script)
+    checker = Checker(config, FakeEmbedder())  # type: ignore[arg-type]
+    panel = Panel([OwnSeat("own", "a model", engine, 0)])
+    work = Pipeline(config, specs, engine, checker, LocalPort(bench), panel)
+    asyncio.run(asyncio.wait_for(work.run(), 60))
+    return bench, engine
+
+
+def test_with_a_judge_every_accepted_record_carries_its_scores(
+    specs: Specs, tmp_path: Path
+) -> None:
+    bench, engine = judged_run(specs, tmp_path, "{}", Script(), dict.fromkeys(specs.topics, 3))
+    assert bench.coordinator.outcome()[0] is Status.COMPLETE
+    rows = pq.read_table(tmp_path / "accepted").to_pylist()
+    assert len(rows) == bench.tally.judged == 3 * len(specs.topics)
+    for row in rows:
+        (judgement,) = row["judgements"]
+        assert [score["metric"] for score in judgement["scores"]] == list(METRICS)
+        assert all(5 <= score["score"] <= 9 for score in judgement["scores"])
+        assert row["scores"]["active_listening"] == judgement["scores"][0]["score"]
+        assert (judgement["judge"], judgement["model"]) == ("own", "a model")
+        assert row["judge_completion_tokens"] == 120
+    assert engine.most_in_flight == int(16 * 1.1)
+
+
+def test_an_answer_that_the_judge_refuses_is_written_again_and_booked_with_its_scores(
+    specs: Specs, tmp_path: Path
+) -> None:
+    bench, engine = judged_run(specs, tmp_path, "{mean: 7}", Script(), {"stress": 6})
+    assert bench.coordinator.outcome()[0] is Status.COMPLETE
+    refused = pq.read_table(tmp_path / "rejected").to_pylist()
+    missed = [row for row in refused if row["reason"] == "judge_mean"]
+    assert missed
+    assert all(row["judgements"][0]["scores"] and row["detail"] for row in missed)
+    assert any(request.endswith("answer-1") for request in engine.requests)
+    report = bench.coordinator.report(Timing())
+    assert report["rejected_by_reason"]["judge_mean"] == len(missed)
+    assert all(score >= 5 for score in report["judge"]["scores"].values())
+
+
+def test_draining_ends_judgements_too(specs: Specs, tmp_path: Path) -> None:
+    config = load_config(None, [f"out={tmp_path}", "engine.max_num_seqs=16", "judge={}"])
+    bench = Bench(specs, config, dict.fromkeys(specs.topics, 50), tmp_path)
+
+    class SlowJudge(ScriptedEngine):
+        async def generate(self, request_id, form, messages, seed, warmth):  # type: ignore[no-untyped-def]
+            if form == JUDGEMENT:
+                while request_id not in self._aborted:
+                    await asyncio.sleep(0.01)
+            return await super().generate(request_id, form, messages, seed, warmth)
+
+    engine = SlowJudge(Script())
+    checker = Checker(config, FakeEmbedder())  # type: ignore[arg-type]
+    panel = Panel([OwnSeat("own", "a model", engine, 0)])
+    work = Pipeline(config, specs, engine, checker, LocalPort(bench), panel)
+
+    async def drain_soon() -> None:
+        running = asyncio.create_task(work.run())
+        await asyncio.sleep(0.5)
+        bench.coordinator.stop(Status.INTERRUPTED, "test")
+        await work.drain()
+        await asyncio.wait_for(running, 20)
+
+    asyncio.run(drain_soon())
+    bench.commit()
+    assert bench.coordinator.idle
+    assert bench.tally.accepted == 0
+    assert sum(t.rejected["interrupted"] for t in bench.tally.topics.values()) > 0

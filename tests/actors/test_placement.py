@@ -7,6 +7,7 @@ from itertools import chain
 import pytest
 
 from actors.engine import engine_arguments, engine_environment, sampling_arguments
+from actors.forms import writing_forms
 from actors.placement import Node, Place, place_replicas, relocate
 from actors.replica import own_cores
 from synth.config import EngineConfig, RunConfig
@@ -94,7 +95,16 @@ def test_only_a_cpu_replica_is_bound_to_cores() -> None:
 @pytest.mark.parametrize("stage", list(Stage))
 def test_sampling_takes_its_token_limit_from_the_record_bounds(stage: Stage) -> None:
     config = RunConfig()
-    sampling = sampling_arguments(config, stage, seed=3, warmth=0.2)
+    sampling = sampling_arguments(writing_forms(config)[stage], seed=3, warmth=0.2)
     assert sampling["max_tokens"] == bounds(config.record, stage).max_tokens
     assert sampling["temperature"] == pytest.approx(config.sampling.temperature + 0.2)
     assert sampling["seed"] == 3
+
+
+def test_judges_get_places_after_the_replicas() -> None:
+    nodes = [Node("a", 0, 4)]
+    assert len(place_replicas(EngineConfig(), nodes, judges=1)) == 4
+    with pytest.raises(ConfigError, match="with 2 for judges"):
+        place_replicas(EngineConfig(replicas=3), nodes, judges=2)
+    shared = place_replicas(EngineConfig(), [Node("a", 2, 0)], judges=1)
+    assert [place.slice_of_cores for place in shared] == [(0, 2), (1, 2)]

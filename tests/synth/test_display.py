@@ -6,6 +6,7 @@ import io
 
 from rich.console import Console
 
+from synth.config import METRICS
 from synth.display import (
     PlainDisplay,
     closing_lines,
@@ -14,7 +15,6 @@ from synth.display import (
     run_display,
     topic_table,
 )
-from synth.protocol import Tokens
 from synth.report import Snapshot, Status, Tally, Timing, TopicTally, TopicView, build_report
 
 
@@ -84,8 +84,16 @@ def test_durations_are_told_as_a_person_would() -> None:
 
 def test_the_closing_figures_name_reasons_waste_and_similarity() -> None:
     tally = Tally({"a": TopicTally()})
-    tally.accept("a", "a", Tokens(10, 100), 0.7)
-    tally.reject("a", "repetition", Tokens(10, 100))
+    spent = {
+        "topic": "a",
+        "prompt_tokens": 10,
+        "completion_tokens": 100,
+        "judge_prompt_tokens": 0,
+        "judge_completion_tokens": 0,
+    }
+    scores = dict.fromkeys(METRICS)
+    tally.accept(spent | {"requested_topic": "a", "nearest_similarity": 0.7, "scores": scores})
+    tally.reject(spent | {"reason": "repetition"})
     report = build_report(
         Status.COMPLETE, "done", tally, {"a": 1}, Timing(20, 5, 10, 3), threshold=0.85
     )

@@ -1,0 +1,140 @@
+"""Judges with a model of their own: actors with one engine each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.engine import Engine, EngineFactory, Generation, VllmEngine, engine_environment
+from actors.forms import judging_forms
+from actors.panel import OwnSeat
+from actors.placement import Place
+from actors.replica import own_cores, redirect_output
+from synth.config import JudgeSeat, RunConfig
+from synth.errors import UserError
+
+_MAX_CONCURRENCY = 10_000  # judgements that wait in one actor at once
+
+
+class JudgeActor:
+    """Judges pairs; made an actor at launch, and started again by Ray when it dies.
+
+    Args:
+        name: of the seat.
+        config: the run config, with the judge's model in place of the writers'.
+        log, slice_of_cores, engine_factory: as a replica's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: RunConfig,
+        log: str | None,
+        slice_of_cores: tuple[int, int] | None,
+        engine_factory: EngineFactory = VllmEngine,
+    ):
+        if log:
+            redirect_output(Path(log))
+        cores = own_cores(sorted(os.sched_getaffinity(0)), slice_of_cores)
+        os.environ.update(engine_environment(cores, config))
+        self._mistake: UserError | None = None
+        self._engine: Engine | None = None
+        try:
+            self._engine = engine_factory(config, cores is None, judging_forms(config))
+        except UserError as error:
+            self._mistake = error
+        else:
+            self._seat = OwnSeat(name, config.model.name, self._engine, config.seed)
+
+    async def start(self) -> UserError | None:
+        """Answers once the engine is up; with what the user has to mend, if it is not."""
+        return self._mistake
+
+    async def judge(self, request_id: str, question: str, answer: str) -> Generation:
+        """Write one judgement."""
+        try:
+            return await self._seat.judge(request_id, question, answer)
+        except Exception:
+            logging.exception("the judge's engine failed; starting again")
+            os._exit(1)
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        if self._engine is not None:
+            await asyncio.to_thread(self._engine.close)
+
+
+def own_judges(config: RunConfig) -> list[JudgeSeat]:
+    """The judges that have a model of their own."""
+    return [seat for seat in (config.judge.judges if config.judge else ()) if seat.model]
+
+
+class JudgeActors:
+    """All judge actors of a run.
+
+    Args:
+        config: the run config.
+        places: one per judge replica, in the order of the seats.
+        logs: folder for their engines' noise, if there is one.
+        engine_factory: makes the engines instead of vLLM.
+
+    Attributes:
+        by_seat: handles by the seat's name.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        places: Sequence[Place],
+        logs: Path | None,
+        engine_factory: EngineFactory | None,
+    ):
+        self.by_seat: dict[str, list[Any]] = {}
+        extra = (engine_factory,) if engine_factory else ()
+        actor = ray.remote(JudgeActor)
+        free = iter(places)
+        for seat in own_judges(config):
+            own = config.model_copy(update={"model": seat.model})
+            handles = self.by_seat.setdefault(seat.name, [])
+            for number in range(seat.replicas):
+                place = next(free)
+                options = actor.options(
+                    **place.options(),
+                    max_restarts=config.engine.max_restarts,
+                    max_task_retries=-1,  # a judgement has no state: the same call again is safe
+                    max_concurrency=_MAX_CONCURRENCY,
+                )
+                log = str(logs / f"judge-{seat.name}-{number}.log") if logs else None
+                handles.append(options.remote(seat.name, own, log, place.slice_of_cores, *extra))
+
+    @property
+    def _all(self) -> list[Any]:
+        return [handle for handles in self.by_seat.values() for handle in handles]
+
+    def wait(self, timeout: float) -> None:
+        """Wait until every judge is up.
+
+        Raises:
+            UserError: what a judge found that the user has to mend.
+            GetTimeoutError: one is not up after `timeout` seconds.
+        """
+        for mistake in ray.get([judge.start.remote() for judge in self._all], timeout=timeout):
+            if mistake is not None:
+                raise mistake
+
+    def close(self, grace: float) -> None:
+        """Stop all engines; what is not gone after `grace` seconds is killed."""
+        closing = [judge.close.remote() for judge in self._all]
+        with suppress(RayError):
+            ray.wait(closing, num_returns=len(closing), timeout=grace) if closing else None
+        for judge in self._all:
+            with suppress(RayError):
+                ray.kill(judge)
