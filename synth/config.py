@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import ConfigError, UserError, did_you_mean
-from synth.gates.registry import DEFAULT_CHOICES, GateChoice
+from synth.gates.registry import DEFAULT_CHOICES, GateChoice, gate_versions
 from synth.models import BUILTIN
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -240,6 +240,7 @@ def content_of(config: RunConfig) -> dict[str, Any]:
         content["judge"]["judges"] = [
             seat.model_dump(mode="json", exclude={"replicas"}) for seat in config.judge.judges
         ]
+    content["gate_versions"] = gate_versions(config.gates)
     content["structured_output"] = config.engine.structured_output
     return content
 

@@ -128,6 +128,8 @@ def closing_table(report: Mapping[str, Any]) -> Table:
             name, justify="right" if number else "left", no_wrap=True, min_width=len(name)
         )
     for topic, figures in report["topics"].items():
+        if not figures["target"] and not figures["generated"]:
+            continue
         reasons = list(figures["rejected"].items())[:2]
         table.add_row(
             topic,
@@ -141,12 +143,14 @@ def closing_table(report: Mapping[str, Any]) -> Table:
 
 
 def closing_lines(report: Mapping[str, Any]) -> list[str]:
-    """What a run cost, in a few lines."""
+    """What a run cost and how it was judged, in a few lines."""
     tokens, timing, rates = report["tokens"], report["timing"], report["rates"]
     kept = tokens["completion_in_accepted"]
     reasons = ", ".join(f"{r} {n}" for r, n in list(report["rejected_by_reason"].items())[:8])
     highest = report["dedup"]["max_similarity_accepted"]
+    judged = ", ".join(f"{metric} {mean:.1f}" for metric, mean in report["judge"]["scores"].items())
     return [
+        *([f"judged: {judged}"] if judged else []),
         f"refused: {reasons or 'nothing'}",
         f"tokens written: {tokens['completion']}, of them in accepted records {kept}"
         + (f" (1 in {tokens['completion'] / kept:.1f})" if kept else ""),

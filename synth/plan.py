@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synth import prompts, store
+from synth import judging, prompts, store
 from synth.config import RunConfig, content_of, differences, fingerprint
 from synth.errors import StoreError
 from synth.specs import Specs, find_specs_dir, load_specs
@@ -31,8 +31,9 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """The specs' digest, the prompts' version included."""
-        return f"{self.specs.digest}-p{prompts.VERSION}"
+        """The specs' digest, the versions of the prompts and, if it is on, the judge included."""
+        judge = f"-j{judging.VERSION}" if self.config.judge else ""
+        return f"{self.specs.digest}-p{prompts.VERSION}{judge}"
 
     @property
     def fingerprint(self) -> str:

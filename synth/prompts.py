@@ -14,13 +14,15 @@ from outlines import Template
 
 from synth.config import RecordConfig
 from synth.gates import Stage
+from synth.gates.safety import shows_risk
 from synth.protocol import Slot
 from synth.records import KEYS
+from synth.shipped import shipped_rules
 from synth.specs import Specs, TopicSpec
 
 Message = Mapping[str, str]
 
-VERSION = 2  # part of the run's fingerprint: raise it with every change of a prompt
+VERSION = 3  # part of the run's fingerprint: raise it with every change of a prompt
 
 _QUESTION_SYSTEM = (
     "You write the messages that people send to a counselor. Each message is in the first "
@@ -73,17 +75,7 @@ _QUESTION_EXAMPLES = (
     ),
 )
 
-_ANSWER_SYSTEM = (
-    "You are a calm and empathetic counselor who answers a message in writing. Speak to the "
-    'person as "you". Name what they feel and why it makes sense, without judging. Offer one or '
-    "two small, concrete next steps. Do not diagnose and do not advise on medication. Encourage "
-    "them to talk with a person they trust or a professional."
-)
-_CRISIS_POLICY = (
-    " If the person may want to die or hurt themselves, say that you take it seriously and ask "
-    "about it directly. Tell them that they can call or text 988 at any time, day or night, call "
-    "emergency services in immediate danger, and be with somebody they trust today."
-)
+_POLICY = shipped_rules("answer_policy", "synth")
 _ANSWER_EXAMPLES = (
     "It hurts to be left out, and going quiet afterwards is an understandable way to protect "
     "yourself. One lunch does not tell you what your colleagues think of you, although it can "
@@ -116,21 +108,42 @@ def _ask(
     )
 
 
+def _chat(asked: str, given: str, stage: Stage) -> list[Message]:
+    return [
+        {"role": "user", "content": asked},
+        {"role": "assistant", "content": _json(stage, given)},
+    ]
+
+
 def _examples(stage: Stage) -> list[Message]:
     messages: list[Message] = []
     for (topic, situation, question), answer in zip(
         _QUESTION_EXAMPLES, _ANSWER_EXAMPLES, strict=True
     ):
-        asked = _ask(topic, situation) if stage is Stage.QUESTION else question
-        given = question if stage is Stage.QUESTION else answer
-        messages.append({"role": "user", "content": asked})
-        messages.append({"role": "assistant", "content": _json(stage, given)})
+        if stage is Stage.QUESTION:
+            messages += _chat(_ask(topic, situation), question, stage)
+        else:
+            messages += _chat(question, answer, stage)
+    return messages
+
+
+def _crisis_examples() -> list[Message]:
+    messages: list[Message] = []
+    for example in _POLICY["examples"]:
+        answer = f"{example['reflection']} {example['crisis']}"
+        messages += _chat(example["question"], answer, Stage.ANSWER)
     return messages
 
 
 _VARIED_QUESTION_WORDS = 250  # description, situation, all facets and three openings to avoid
 
 _EXAMPLES = {stage: _examples(stage) for stage in Stage}
+_CRISIS_EXAMPLES = _crisis_examples()
+_MAY_BE_REPEATED = (
+    _POLICY["possible"],
+    _POLICY["expected"],
+    *(example["crisis"] for example in _POLICY["examples"]),
+)
 
 
 def question_messages(specs: Specs, slot: Slot) -> list[Message]:
@@ -152,11 +165,13 @@ def question_messages(specs: Specs, slot: Slot) -> list[Message]:
 
 
 def answer_messages(spec: TopicSpec, question: str) -> list[Message]:
-    """The chat that asks for the counsellor's reply to `question`."""
-    policy = _CRISIS_POLICY if spec.risk != "low" else ""
+    """The chat that asks for the counsellor's reply to `question`, under the safety policy."""
+    crisis = spec.risk == "expected" or shows_risk(question)
+    risk = "expected" if crisis else spec.risk
+    system = " ".join([_POLICY["always"], *([_POLICY[risk]] if risk in _POLICY else [])])
     return [
-        {"role": "system", "content": _ANSWER_SYSTEM + policy},
-        *_EXAMPLES[Stage.ANSWER],
+        {"role": "system", "content": system},
+        *(_CRISIS_EXAMPLES if crisis else _EXAMPLES[Stage.ANSWER]),
         {"role": "user", "content": question},
     ]
 
@@ -164,13 +179,14 @@ def answer_messages(spec: TopicSpec, question: str) -> list[Message]:
 def longest_messages(record: RecordConfig, stage: Stage) -> list[Message]:
     """A chat about as long as any that this stage will send, for checking token limits."""
     if stage is Stage.ANSWER:
-        system = _ANSWER_SYSTEM + _CRISIS_POLICY
-        varied = "somewhere " * record.max_question_words
+        system = f"{_POLICY['always']} {_POLICY['expected']}"
+        varied, examples = "somewhere " * record.max_question_words, _CRISIS_EXAMPLES
     else:
-        system, varied = _QUESTION_SYSTEM, "somewhere " * _VARIED_QUESTION_WORDS
+        system, examples = _QUESTION_SYSTEM, _EXAMPLES[stage]
+        varied = "somewhere " * _VARIED_QUESTION_WORDS
     return [
         {"role": "system", "content": system},
-        *_EXAMPLES[stage],
+        *examples,
         {"role": "user", "content": varied},
     ]
 
@@ -178,8 +194,10 @@ def longest_messages(record: RecordConfig, stage: Stage) -> list[Message]:
 def own_words(messages: Sequence[Message], question: str = "") -> str:
     """The text of a chat that a candidate must not copy.
 
-    All of it but `question`, and but the crisis policy: an answer that names the help line in
-    the policy's own words is as it should be.
+    All of it but `question`, and but the crisis policy and its examples' crisis part: an answer
+    that names the help line in the policy's own words is as it should be.
     """
-    texts = (m["content"] for m in messages if m["content"] != question)
-    return "\n".join(texts).replace(_CRISIS_POLICY, "")
+    text = "\n".join(m["content"] for m in messages if m["content"] != question)
+    for part in _MAY_BE_REPEATED:
+        text = text.replace(part, "")
+    return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -107,26 +107,38 @@ class Gate:
 
 
 class Options(BaseModel):
-    """Options of a gate, from the run config; this one has none."""
+    """Base of the options of a gate, as the run config gives them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True, slots=True)
 class GateKind:
-    """How a gate is made from its options.
+    """A gate that has options.
 
-    A gate of one's own is an object of this type (or a ready `Gate`), named in the config by
+    A gate of one's own is an object of this type, or a `Gate`, named in the config by
     `package.module:NAME` or by an entry point of the group `evenfill.gates`.
 
     Attributes:
         options: the type that its options are validated by.
-        make: makes the gate; called once on each replica.
+        make: makes the check from them; called once on each replica.
     """
 
     name: str
+    version: int
+    scopes: frozenset[Scope]
     options: type[Options]
-    make: Callable[[Any], Gate]
+    make: Callable[[Any], Check]
+
+    def gate(self, options: Mapping[str, Any]) -> Gate:
+        """The gate with these options.
+
+        Raises:
+            ValidationError: they are not right.
+            UserError: what the gate needs is not there; says what.
+        """
+        check = self.make(self.options.model_validate(options))
+        return Gate(self.name, self.version, self.scopes, check)
 
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")

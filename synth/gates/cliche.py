@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import re2
 from pydantic import Field
 
-from synth.gates.base import Draft, Finding, Gate, GateKind, Options, Scope, Severity, Stage
+from synth.gates.base import Check, Draft, Finding, GateKind, Options, Scope, Severity, Stage
 from synth.gates.phrases import straightened, to_pattern
 from synth.shipped import shipped_rules
 
@@ -28,8 +28,8 @@ class ClicheOptions(Options):
     severity: Severity = Severity.YELLOW
 
 
-def make(options: ClicheOptions) -> Gate:
-    """The gate for these options."""
+def make(options: ClicheOptions) -> Check:
+    """The check with these options."""
     phrases = "|".join(to_pattern(phrase, {}) for phrase in options.openings)
     pattern = re2.compile(rf"(?i)^\W*(?:{phrases})\b")
 
@@ -37,7 +37,7 @@ def make(options: ClicheOptions) -> Gate:
         if match := pattern.search(straightened(draft.text)):
             yield Finding("cliche", "cliche", options.severity, Stage.ANSWER, *match.span())
 
-    return Gate("cliche", 1, frozenset({Scope.ANSWER}), check)
+    return check
 
 
-KIND = GateKind("cliche", ClicheOptions, make)
+KIND = GateKind("cliche", 1, frozenset({Scope.ANSWER}), ClicheOptions, make)

@@ -11,30 +11,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from synth.errors import did_you_mean
 from synth.gates import cliche, form, language, pii, safety
-from synth.gates.base import Check, Draft, Finding, Gate, GateKind, Options, Scope, Severity
+from synth.gates.base import Draft, Finding, Gate, GateKind, Scope, Severity
 
 ENTRY_POINTS = "evenfill.gates"
 
 
-def _plain(name: str, version: int, scopes: frozenset[Scope], check: Check) -> GateKind:
-    gate = Gate(name, version, scopes, check)
-    return GateKind(name, Options, lambda _: gate)
-
-
 _TEXTS = frozenset({Scope.QUESTION, Scope.ANSWER})
-BUILT_IN: Mapping[str, GateKind] = {  # cheap ones first
-    kind.name: kind
-    for kind in (
-        _plain("placeholder", 2, _TEXTS, form.placeholder),
-        _plain("repetition", 1, _TEXTS, form.repetition),
-        _plain("role", 1, _TEXTS, form.role),
-        _plain("prompt_echo", 1, _TEXTS, form.prompt_echo),
-        _plain("language", 1, _TEXTS, language.language),
-        cliche.KIND,
-        _plain("pii", 1, _TEXTS, pii.pii),
-        safety.KIND,
-    )
-}
+_BUILT_IN: tuple[Gate | GateKind, ...] = (  # cheap ones first
+    Gate("placeholder", 2, _TEXTS, form.placeholder),
+    Gate("repetition", 1, _TEXTS, form.repetition),
+    Gate("role", 1, _TEXTS, form.role),
+    Gate("prompt_echo", 1, _TEXTS, form.prompt_echo),
+    Gate("language", 1, _TEXTS, language.language),
+    cliche.KIND,
+    Gate("pii", 1, _TEXTS, pii.pii),
+    safety.KIND,
+)
+BUILT_IN: Mapping[str, Gate | GateKind] = {gate.name: gate for gate in _BUILT_IN}
 
 
 class GateChoice(BaseModel):
@@ -135,7 +128,10 @@ class Gates:
 
 
 def _made(choice: GateChoice) -> Gate:
-    kind = find(choice.name)
-    return (
-        kind if isinstance(kind, Gate) else kind.make(kind.options.model_validate(choice.options))
-    )
+    found = find(choice.name)
+    return found if isinstance(found, Gate) else found.gate(choice.options)
+
+
+def gate_versions(choices: Sequence[GateChoice]) -> dict[str, int]:
+    """The version of each gate; a new one makes another dataset."""
+    return {choice.name: find(choice.name).version for choice in choices}

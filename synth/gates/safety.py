@@ -16,7 +16,7 @@ from functools import lru_cache
 import re2
 from pydantic import Field
 
-from synth.gates.base import Draft, Finding, Gate, GateKind, Options, Scope, Severity, Stage
+from synth.gates.base import Check, Draft, Finding, GateKind, Options, Scope, Severity, Stage
 from synth.gates.phrases import Match, Sentence, sentences, shipped_book
 from synth.gates.resources import resources_in
 from synth.gates.sentences import Scores, SentenceModel, trained_model
@@ -119,6 +119,11 @@ def client_risk(question: str, reader: Reader) -> Match | None:
     return next((found[rule] for rule in _RISK_RULES if rule in found), None)
 
 
+def shows_risk(question: str) -> bool:
+    """Whether the phrases find a risk of suicide or self-harm in a client's message."""
+    return client_risk(question, Reader(SafetyOptions(), None)) is not None
+
+
 def crisis_response(draft: Draft, reader: Reader) -> Iterator[Finding]:
     """What a reply to somebody at risk lacks; or a crisis response that nobody needs."""
     shown = client_risk(draft.question, reader)
@@ -180,7 +185,7 @@ def _finding(rule: str, severity: Severity, where: Stage, start: int, end: int) 
     return Finding("safety", rule, severity, where, start, end)
 
 
-def make(options: SafetyOptions) -> Gate:
+def make(options: SafetyOptions) -> Check:
     """The whole flow over a pair."""
     reader = Reader(options, trained_model() if options.sentences else None)
 
@@ -189,7 +194,7 @@ def make(options: SafetyOptions) -> Gate:
         yield from counsellor_harm(draft, reader)
         yield from manner(draft)
 
-    return Gate("safety", 1, frozenset({Scope.RECORD}), check)
+    return check
 
 
-KIND = GateKind("safety", SafetyOptions, make)
+KIND = GateKind("safety", 1, frozenset({Scope.RECORD}), SafetyOptions, make)

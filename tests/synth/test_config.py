@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from synth.config import Targets, content_of, differences, fingerprint, load_config
 from synth.errors import ConfigError
+from synth.gates import registry
 from synth.targets import share_out
 
 WEIGHTS = {"a": 5.0, "b": 3.0, "c": 1.0}
@@ -73,6 +75,18 @@ def test_only_what_shapes_the_dataset_changes_the_fingerprint() -> None:
     for option in ("seed=8", "dedup.threshold=0.9", "targets.total=5", "model.name=other/model"):
         assert fingerprint(load_config(None, [option]), "s") != fingerprint(base, "s")
     assert fingerprint(base, "s") != fingerprint(base, "t")
+    judged = load_config(None, ["judge={judges: [{name: a, model: {name: builtin}}]}"])
+    more = load_config(None, ["judge={judges: [{name: a, model: {name: builtin}, replicas: 2}]}"])
+    assert fingerprint(judged, "s") == fingerprint(more, "s") != fingerprint(base, "s")
+
+
+def test_a_gate_with_new_rules_makes_another_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(None)
+    before = content_of(config)
+    newer = replace(registry.BUILT_IN["pii"], version=99)
+    monkeypatch.setattr(registry, "BUILT_IN", {**registry.BUILT_IN, "pii": newer})
+    (line,) = differences(before, content_of(config))
+    assert line.startswith("gate_versions.pii: ")
 
 
 def test_differences_show_key_and_both_values() -> None:

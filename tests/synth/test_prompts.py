@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from itertools import takewhile
 
+from synth.gates import Draft, Stage
+from synth.gates.registry import DEFAULT_CHOICES, GateChoice, Gates
 from synth.prompts import answer_messages, own_words, question_messages
 from synth.protocol import Slot
+from synth.records import KEYS
 from synth.specs import Specs
 
 SLOT = Slot("id", "anxiety", "counts the exits", {"voice": "plain", "asks": "why"}, 1)
@@ -48,6 +52,33 @@ def test_every_topic_where_a_crisis_may_come_has_the_policy_in_its_answer_prompt
     for spec in specs.topics.values():
         system = answer_messages(spec, "a question")[0]["content"]
         assert ("988" in system) == (spec.risk != "low")
+
+
+def test_a_message_that_shows_risk_gets_the_crisis_policy_whatever_its_topic(specs: Specs) -> None:
+    spec = specs.topics["workplace-relationships"]
+    calm, risk = (
+        answer_messages(spec, question)
+        for question in ("My boss ignores me.", "My boss ignores me. I want to kill myself.")
+    )
+    assert calm[1:-1] != risk[1:-1]
+    assert risk[:-1] == answer_messages(specs.topics["self-harm"], "anything")[:-1]
+
+
+def test_the_policys_examples_pass_every_gate_and_may_be_repeated_in_their_crisis_part(
+    specs: Specs,
+) -> None:
+    gates = Gates([*DEFAULT_CHOICES, GateChoice(name="safety")])
+    chat = answer_messages(specs.topics["self-harm"], "anything")
+    pairs = list(zip(chat[1:-1:2], chat[2:-1:2], strict=True))
+    assert len(pairs) == 2
+    for asked, given in pairs:
+        answer = json.loads(given["content"])[KEYS[Stage.ANSWER]]
+        question = asked["content"]
+        for draft in (Draft(Stage.QUESTION, question), Draft(Stage.ANSWER, answer, question)):
+            assert list(gates.findings(draft)) == []
+        own = own_words(chat, "anything")
+        assert answer.split(". ")[0] in own
+        assert answer.split(". ")[-1] not in own
 
 
 def test_own_words_are_all_but_the_question(specs: Specs) -> None:
