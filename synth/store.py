@@ -47,6 +47,11 @@ class RunFiles:
         return self.root / "strays"
 
     @property
+    def review(self) -> Folder:
+        """Verdicts of reviewers."""
+        return self.root / "review"
+
+    @property
     def logs(self) -> Path | None:
         """Where replicas log; None in an object store, where Ray's own logs have to do."""
         return self.root.path / "logs" if isinstance(self.root, LocalFolder) else None
@@ -91,7 +96,7 @@ def _check_not_foreign(files: RunFiles, held: set[str]) -> None:
         raise StoreError(
             f"{files.root}/{MANIFEST}", "is gone, but there are segments", "Restore it from a copy"
         )
-    foreign = sorted(held - {"logs", LOCK, "accepted", "rejected", "epochs"})
+    foreign = sorted(held - {"logs", LOCK, "accepted", "rejected", "epochs", "review"})
     if foreign:
         raise StoreError(
             "out",

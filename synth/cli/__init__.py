@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from synth import __version__
-from synth.cli import checks, data, runs
+from synth.cli import checks, data, people, runs
 from synth.cli.common import user_errors
 
 __all__ = ["app", "main"]
@@ -26,6 +26,8 @@ for verb in (  # in the order of `evenfill --help`
     checks.topics,
     runs.status,
     data.audit,
+    people.review,
+    people.agreement,
     checks.doctor,
 ):
     app.command()(user_errors(verb))

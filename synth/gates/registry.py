@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from synth.errors import did_you_mean
-from synth.gates import cliche, form, language, pii, safety
+from synth.gates import cliche, detoxify, form, language, pii, presidio, safety
 from synth.gates.base import Draft, Finding, Gate, GateKind, Scope, Severity
 
 ENTRY_POINTS = "evenfill.gates"
@@ -26,6 +26,8 @@ _BUILT_IN: tuple[Gate | GateKind, ...] = (  # cheap ones first
     cliche.KIND,
     Gate("pii", 1, _TEXTS, pii.pii),
     safety.KIND,
+    presidio.KIND,
+    detoxify.KIND,
 )
 BUILT_IN: Mapping[str, Gate | GateKind] = {gate.name: gate for gate in _BUILT_IN}
 
@@ -90,7 +92,8 @@ def _as_gate(name: str, load: Callable[[], Any]) -> GateKind | Gate:
 
 
 # `safety` is not among them yet: its rules find too little and refuse too much (docs/safety.md).
-DEFAULT_CHOICES = tuple(GateChoice(name=name) for name in BUILT_IN if name != safety.KIND.name)
+_ON_REQUEST = {safety.KIND.name, presidio.KIND.name, detoxify.KIND.name}
+DEFAULT_CHOICES = tuple(GateChoice(name=name) for name in BUILT_IN if name not in _ON_REQUEST)
 # People ask in other forms than a model that was told to write as a client.
 AUDIT_CHOICES = tuple(choice for choice in DEFAULT_CHOICES if choice.name != "role")
 

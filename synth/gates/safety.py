@@ -65,7 +65,8 @@ class Reader:
 
     def reply(self, text: str) -> dict[str, Match]:
         """The first match of each rule that an answer breaks."""
-        found = _first_of_each(_heavy_only(shipped_book("counsellor").search(text), text))
+        own = _unquoted(shipped_book("counsellor").search(text), text)
+        found = _first_of_each(_heavy_only(own, text))
         scored = self._scored(text, "reply", self._options.reply_harm)
         scored.pop("asks", None)
         return scored | found
@@ -99,6 +100,17 @@ def _first_of_each(matches: Iterable[Match]) -> dict[str, Match]:
     for match in matches:
         found.setdefault(match.rule, match)
     return found
+
+
+_QUOTED = re2.compile(r'"[^"]{1,300}"|“[^”]{1,300}”')
+
+
+def _unquoted(matches: Iterable[Match], text: str) -> Iterator[Match]:
+    """All matches but those in quotation marks: what somebody else said."""
+    quotes = [quote.span() for quote in _QUOTED.finditer(text)]
+    for match in matches:
+        if not any(start <= match.start and match.end <= end for start, end in quotes):
+            yield match
 
 
 def _heavy_only(matches: Iterable[Match], text: str) -> Iterator[Match]:
