@@ -22,7 +22,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from transformers import AutoModel, AutoTokenizer
 
-from synth.gates.sentences import MAX_TOKENS, SCALE, WEIGHTS, changed_layers, mean_pooled
+from synth.gates.sentences import MAX_TOKENS, WEIGHTS, changed_weights, mean_pooled
 from synth.models import BUILTIN, resolve_embedder
 
 HERE = Path(__file__).parent
@@ -30,22 +30,6 @@ OUT = HERE.parent / "synth" / "gates" / "data" / WEIGHTS
 SAFE = ("clean", "asks")
 BATCH = 32
 BUCKET = 10  # batches that are sorted by length together
-
-
-class LowRank(torch.nn.Module):
-    """A frozen linear layer with a trainable change of low rank."""
-
-    def __init__(self, layer: torch.nn.Linear, rank: int):
-        super().__init__()
-        self.layer = layer
-        self.a = torch.nn.Parameter(
-            torch.randn(rank, layer.in_features) / math.sqrt(layer.in_features)
-        )
-        self.b = torch.nn.Parameter(torch.zeros(layer.out_features, rank))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        dropped = torch.nn.functional.dropout(x, 0.1, self.training)
-        return self.layer(x) + SCALE * dropped @ self.a.T @ self.b.T
 
 
 def read_sentences() -> list[tuple[str, str]]:
@@ -60,20 +44,19 @@ def read_sentences() -> list[tuple[str, str]]:
 
 
 class Classifier(torch.nn.Module):
-    """The embedder with its low-rank changes, and the head."""
+    """The embedder, its layers free to change, and the head."""
 
-    def __init__(self, labels: list[str], rank: int):
+    def __init__(self, labels: list[str]):
         super().__init__()
         path = str(resolve_embedder(BUILTIN))
         self.labels = labels
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.model = AutoModel.from_pretrained(path)
         self.model.requires_grad_(False)
-        self.changes = {}
-        for name, layer in changed_layers(self.model).items():
-            parent, _, attribute = name.rpartition(".")
-            self.changes[name] = LowRank(layer, rank)
-            setattr(self.model.get_submodule(parent), attribute, self.changes[name])
+        self.changed = dict(changed_weights(self.model))
+        self._before = {name: weight.detach().clone() for name, weight in self.changed.items()}
+        for weight in self.changed.values():
+            weight.requires_grad_(True)
         self.head = torch.nn.Linear(self.model.config.hidden_size, len(labels))
         self._is_client = torch.tensor([label.startswith("client:") for label in labels])
 
@@ -86,12 +69,17 @@ class Classifier(torch.nn.Module):
         logits = self.head(mean_pooled(self.model, tokens))
         return logits.masked_fill(client[:, None] != self._is_client[None, :], -1e4)
 
-    def weights(self) -> dict[str, Any]:
-        """What `SentenceModel` reads."""
+    def weights(self, rank: int) -> dict[str, Any]:
+        """What `SentenceModel` reads: changes of matrices as factors of low rank."""
         arrays: dict[str, Any] = {"labels": json.dumps(self.labels)}
-        for name, change in self.changes.items():
-            arrays[f"{name}.a"] = change.a.detach().numpy().astype(np.float16)
-            arrays[f"{name}.b"] = change.b.detach().numpy().astype(np.float16)
+        for name, weight in self.changed.items():
+            change = weight.detach() - self._before[name]
+            if change.ndim == 1:
+                arrays[name] = change.numpy().astype(np.float16)
+                continue
+            u, s, v = torch.svd_lowrank(change, q=rank, niter=4)
+            arrays[f"{name}.up"] = (u * s.sqrt()).numpy().astype(np.float16)
+            arrays[f"{name}.down"] = (v * s.sqrt()).T.contiguous().numpy().astype(np.float16)
         arrays["head"] = self.head.weight.detach().numpy().astype(np.float16)
         arrays["bias"] = self.head.bias.detach().numpy().astype(np.float16)
         return arrays
@@ -133,8 +121,9 @@ def evaluate(classifier: Classifier, pairs: list[tuple[str, str]]) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rank", type=int, default=48)
+    parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
@@ -143,13 +132,14 @@ def main() -> None:
     rng.shuffle(pairs)
     kept_out, pairs = pairs[: len(pairs) // 10], pairs[len(pairs) // 10 :]
     labels = sorted({label for _, label in pairs})
-    classifier = Classifier(labels, options.rank)
+    classifier = Classifier(labels)
     trained = [p for p in classifier.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=2e-3, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(trained, lr=options.rate, weight_decay=0.01)
     steps = options.epochs * math.ceil(len(pairs) / BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / 100) * max(0.02, 1 - step / steps)
     )
+    classifier.train()
     started = time.monotonic()
     for epoch in range(options.epochs):
         losses = []
@@ -168,7 +158,7 @@ def main() -> None:
             "seconds": round(time.monotonic() - started),
         }
         print(json.dumps(figures | evaluate(classifier, kept_out)), flush=True)
-        np.savez_compressed(OUT, **classifier.weights())
+        np.savez_compressed(OUT, **classifier.weights(options.rank))
 
 
 if __name__ == "__main__":

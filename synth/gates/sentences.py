@@ -21,22 +21,15 @@ from synth.errors import ModelError
 from synth.models import BUILTIN, resolve_embedder
 
 WEIGHTS = "safety_sentences.npz"
-SCALE = 2.0  # of the low-rank changes
 MAX_TOKENS = 64
 BATCH = 64
 
 Scores = npt.NDArray[np.float32]
 
 
-def changed_layers(model: Any) -> dict[str, Any]:
-    """The linear layers of the encoder, by name."""
-    import torch
-
-    return {
-        name: layer
-        for name, layer in model.named_modules()
-        if isinstance(layer, torch.nn.Linear) and name.startswith("encoder")
-    }
+def changed_weights(model: Any) -> dict[str, Any]:
+    """The weights of the encoder, by name: its vocabulary's vectors stay as they are."""
+    return {name: w for name, w in model.named_parameters() if name.startswith("encoder")}
 
 
 def mean_pooled(model: Any, tokens: Any) -> Any:
@@ -44,6 +37,16 @@ def mean_pooled(model: Any, tokens: Any) -> Any:
     hidden = model(**tokens).last_hidden_state
     mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(1) / mask.sum(1)
+
+
+def _change(weights: dict[str, Any], name: str) -> Any:
+    """The change of one weight: as it is, or as the product of its factors."""
+    import torch
+
+    if name in weights:
+        return torch.from_numpy(weights[name].astype(np.float32))
+    up, down = (weights[f"{name}.{part}"].astype(np.float32) for part in ("up", "down"))
+    return torch.from_numpy(up @ down)
 
 
 class SentenceModel:
@@ -65,10 +68,8 @@ class SentenceModel:
         self._model = AutoModel.from_pretrained(path).eval()
         self.labels: tuple[str, ...] = tuple(json.loads(str(weights["labels"])))
         with torch.no_grad():
-            for name, layer in changed_layers(self._model).items():
-                down = torch.from_numpy(weights[f"{name}.a"].astype(np.float32))
-                up = torch.from_numpy(weights[f"{name}.b"].astype(np.float32))
-                layer.weight += SCALE * up @ down
+            for name, weight in changed_weights(self._model).items():
+                weight += _change(weights, name)
         self._head = torch.from_numpy(weights["head"].astype(np.float32))
         self._bias = torch.from_numpy(weights["bias"].astype(np.float32))
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
+from synth.config import METRICS
 from synth.embedding import Embedder
 from synth.specs import Specs
 from tests.actors.test_faults import process_named
@@ -127,3 +128,23 @@ def test_a_preview_shows_prompt_and_records_and_keeps_nothing(tmp_path: Path) ->
     assert shown["topic"] == "grief-and-loss"
     assert "Topic: " in shown["prompt"][-1]["content"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_judge_on_the_writing_engine_scores_every_record_and_every_score_parses(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    targets = "targets={policy: explicit, topics: {stress: 2, anxiety: 2}}"
+    command = [*EVENFILL, "run", "--out", str(folder), "--set", targets, "--set", "judge={}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = load_dataset(
+        "parquet", data_files=f"{folder}/accepted/*.parquet", cache_dir=str(tmp_path / "cache")
+    )["train"]
+    assert len(rows) == 4
+    for row in rows:
+        (judgement,) = row["judgements"]
+        scores = judgement["scores"]
+        assert [score["metric"] for score in scores] == list(METRICS)
+        assert all(1 <= score["score"] <= 10 and score["rationale"] for score in scores)
+    assert json.loads((folder / "report.json").read_text())["judge"]["records"] == 4

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from actors.forms import JUDGEMENT, Form
 from actors.launch import Options, execute
 from synth.config import RunConfig, load_config
+from synth.errors import UserError
 from synth.plan import Plan, make_plan
 from synth.report import Snapshot, Status
 from synth.segments import segments
@@ -128,3 +131,39 @@ def test_a_cluster_that_does_not_answer_is_one_message(tmp_path: Path, address: 
     plan = plan_for(tmp_path / "run")
     with pytest.raises(ConfigError, match="no Ray cluster answers"):
         execute(plan, Options(address), lambda _: None, lambda _: None)
+
+
+@dataclass(frozen=True)
+class JudgesDie(Script):
+    """The engine of a judge with a model of its own dies every now and then."""
+
+    def __call__(
+        self, config: RunConfig, on_gpu: bool, forms: Mapping[str, Form]
+    ) -> ScriptedEngine:
+        judges = set(forms) == {JUDGEMENT}
+        script = replace(self, dies_after=25) if judges else self
+        return super(JudgesDie, script).__call__(config, on_gpu, forms)
+
+
+def test_every_judge_scores_every_record_and_one_that_dies_is_started_again(
+    tmp_path: Path,
+) -> None:
+    judge = "{judges: [{name: own}, {name: second, model: {name: builtin}}]}"
+    plan = plan_for(tmp_path / "run", f"judge={judge}", "engine.max_restarts=9")
+    snapshot = run(plan, JudgesDie())
+    assert snapshot.status is Status.COMPLETE
+    rows = accepted(plan)
+    assert len(rows) == 66
+    for row in rows:
+        judges = [judgement["judge"] for judgement in row["judgements"]]  # type: ignore[attr-defined]
+        assert judges == ["own", "second"]
+    report = json.loads((path_of(plan) / "report.json").read_text())
+    assert report["judge"]["records"] == 66
+    assert report["judge"]["tokens"]["completion"] >= 2 * 66 * 120
+    assert orphans() == []
+
+
+def test_a_judge_whose_model_cannot_be_had_is_one_message(tmp_path: Path) -> None:
+    judge = "{judges: [{name: second, model: {name: /no/such/model}}]}"
+    with pytest.raises(UserError, match="/no/such/model"):
+        run(plan_for(tmp_path / "run", f"judge={judge}"), Script())
