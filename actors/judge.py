@@ -18,7 +18,7 @@ from actors.forms import judging_forms
 from actors.panel import OwnSeat
 from actors.placement import Place
 from actors.replica import own_cores, redirect_output
-from synth.config import JudgeSeat, RunConfig
+from synth.config import RunConfig
 from synth.errors import UserError
 
 _MAX_CONCURRENCY = 10_000  # judgements that wait in one actor at once
@@ -72,11 +72,6 @@ class JudgeActor:
             await asyncio.to_thread(self._engine.close)
 
 
-def own_judges(config: RunConfig) -> list[JudgeSeat]:
-    """The judges that have a model of their own."""
-    return [seat for seat in (config.judge.judges if config.judge else ()) if seat.model]
-
-
 class JudgeActors:
     """All judge actors of a run.
 
@@ -101,7 +96,7 @@ class JudgeActors:
         extra = (engine_factory,) if engine_factory else ()
         actor = ray.remote(JudgeActor)
         free = iter(places)
-        for seat in own_judges(config):
+        for seat in config.own_judges:
             own = config.model_copy(update={"model": seat.model})
             handles = self.by_seat.setdefault(seat.name, [])
             for number in range(seat.replicas):

@@ -92,7 +92,7 @@ def preflight(plan: Plan, options: Options) -> None:
         RunLock(plan.files, "an evenfill run that is starting").release()
     if options.address is None:
         resolve_model(plan.config.model.name)
-        for seat in plan.config.judge.judges if plan.config.judge else ():
+        for seat in plan.config.own_judges:
             if seat.model is not None:
                 resolve_model(seat.model.name)
         resolve_embedder(plan.config.embedder.name)
@@ -189,12 +189,12 @@ def _supervise(
     import ray
     from ray.exceptions import RayError
 
-    from actors.judge import JudgeActors, own_judges
+    from actors.judge import JudgeActors
     from actors.placement import place_replicas, ray_nodes
     from actors.supervisor import cause_of
 
     engine = plan.config.engine
-    judging = sum(seat.replicas for seat in own_judges(plan.config))
+    judging = plan.config.judge_engines
     places = place_replicas(engine, ray_nodes(), judging)
     writing = len(places) - judging
     coordinator = _start_coordinator(plan, options)

@@ -22,12 +22,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 from transformers import AutoModel, AutoTokenizer
 
-from synth.gates.sentences import MAX_TOKENS, WEIGHTS, changed_weights, mean_pooled
+from synth.gates.sentences import MAX_TOKENS, SAFE, WEIGHTS, Side, changed_weights, mean_pooled
 from synth.models import BUILTIN, resolve_embedder
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "synth" / "gates" / "data" / WEIGHTS
-SAFE = ("clean", "asks")
 BATCH = 32
 BUCKET = 10  # batches that are sorted by length together
 
@@ -36,7 +35,7 @@ def read_sentences() -> list[tuple[str, str]]:
     """Pairs of text and label; the label with its side, as in `reply:diagnosis`."""
     pairs = []
     for path in sorted((HERE / "safety").glob("*.jsonl")):
-        side = "client" if path.stem.startswith("client") else "reply"
+        side = Side.CLIENT if path.stem.startswith("client") else Side.REPLY
         for line in path.read_text().splitlines():
             row = json.loads(line)
             pairs.append((row["text"], f"{side}:{row['label']}"))
@@ -106,7 +105,7 @@ def evaluate(classifier: Classifier, pairs: list[tuple[str, str]]) -> dict[str, 
     safe = [i for i, label in enumerate(classifier.labels) if label.split(":")[1] in SAFE]
     harm = 1 - probabilities[:, safe].sum(axis=1)
     figures: dict[str, Any] = {}
-    for side in ("client", "reply"):
+    for side in Side:
         mine = np.array([label.startswith(side) for _, label in pairs])
         harmful = np.array([label.split(":")[1] not in SAFE for _, label in pairs])
         limits = np.quantile(harm[mine & ~harmful], [0.95, 0.98, 0.99])

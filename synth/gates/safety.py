@@ -10,119 +10,20 @@ the answer hold anything that a counsellor must not write?
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
 
 import re2
-from pydantic import Field
 
-from synth.gates.base import Check, Draft, Finding, GateKind, Options, Scope, Severity, Stage
-from synth.gates.phrases import Match, Sentence, sentences, shipped_book
+from synth.gates.base import Check, Draft, Finding, GateKind, Scope, Severity, Stage
+from synth.gates.phrases import Match
+from synth.gates.reader import Reader, SafetyOptions
 from synth.gates.resources import resources_in
-from synth.gates.sentences import Scores, SentenceModel, trained_model
+from synth.gates.sentences import trained_model
 
 _YELLOW_RULES = frozenset({"jargon", "stigmatising_wording"})
-_JARGON_TERMS = 3  # different ones in an answer
 _SAME_RESOURCE = 3  # times
 _WALL_WORDS = 250  # without a paragraph
 _RISK_RULES = ("imminent", "others_risk", "self_risk")  # the gravest first
-_KEPT_TEXTS = 64  # whose sentences are not scored again: a question is read with each answer
-
-
-class SafetyOptions(Options):
-    """How the gate reads.
-
-    Attributes:
-        sentences: whether the sentence classifier reads beside the phrases.
-        client_risk: its probability from which a sentence of the client shows risk.
-        reply_harm: its probability from which a sentence of the answer breaks a rule.
-        reply_asks: its probability from which a sentence asks about suicide or self-harm.
-    """
-
-    sentences: bool = False
-    client_risk: float = Field(0.5, gt=0, le=1)
-    reply_harm: float = Field(0.8, gt=0, le=1)
-    reply_asks: float = Field(0.5, gt=0, le=1)
-
-
-class Reader:
-    """Finds what a text says: by phrases, and by a classifier of its sentences.
-
-    Args:
-        options: of the gate.
-        model: the classifier; None reads by phrases alone.
-    """
-
-    def __init__(self, options: SafetyOptions, model: SentenceModel | None):
-        self._options = options
-        self._model = model
-        self._read = lru_cache(_KEPT_TEXTS)(self._score)
-
-    def client(self, text: str) -> dict[str, Match]:
-        """The first match of each rule about risk in a client's message."""
-        found = _first_of_each(shipped_book("client_risk").search(text))
-        return self._scored(text, "client", self._options.client_risk) | found
-
-    def reply(self, text: str) -> dict[str, Match]:
-        """The first match of each rule that an answer breaks."""
-        own = _unquoted(shipped_book("counsellor").search(text), text)
-        found = _first_of_each(_heavy_only(own, text))
-        scored = self._scored(text, "reply", self._options.reply_harm)
-        scored.pop("asks", None)
-        return scored | found
-
-    def parts(self, text: str) -> set[str]:
-        """The parts of a crisis response that an answer has."""
-        parts = {match.rule for match in shipped_book("crisis_reply").search(text)}
-        asks = self._scored(text, "reply", self._options.reply_asks)
-        return parts | ({"asks"} & asks.keys())
-
-    def _scored(self, text: str, side: str, least: float) -> dict[str, Match]:
-        if self._model is None:
-            return {}
-        found: dict[str, Match] = {}
-        for sentence, row in zip(*self._read(text, side), strict=True):
-            for label, score in zip(self._model.labels, row, strict=True):
-                rule = label.partition(":")[2]
-                if score >= least and rule != "clean" and rule not in found:
-                    end = sentence.start + len(sentence.text)
-                    found[rule] = Match(rule, sentence.start, end)
-        return found
-
-    def _score(self, text: str, side: str) -> tuple[list[Sentence], Scores]:
-        assert self._model is not None
-        read = [sentence for sentence in sentences(text) if sentence.text.strip()]
-        return read, self._model.scores([sentence.text for sentence in read], side)
-
-
-def _first_of_each(matches: Iterable[Match]) -> dict[str, Match]:
-    found: dict[str, Match] = {}
-    for match in matches:
-        found.setdefault(match.rule, match)
-    return found
-
-
-_QUOTED = re2.compile(r'"[^"]{1,300}"|“[^”]{1,300}”')
-
-
-def _unquoted(matches: Iterable[Match], text: str) -> Iterator[Match]:
-    """All matches but those in quotation marks: what somebody else said."""
-    quotes = [quote.span() for quote in _QUOTED.finditer(text)]
-    for match in matches:
-        if not any(start <= match.start and match.end <= end for start, end in quotes):
-            yield match
-
-
-def _heavy_only(matches: Iterable[Match], text: str) -> Iterator[Match]:
-    """All matches, but jargon only where there is much of it."""
-    jargon: dict[str, Match] = {}
-    for match in matches:
-        if match.rule != "jargon":
-            yield match
-            continue
-        jargon.setdefault(text[match.start : match.end].lower(), match)
-        if len(jargon) == _JARGON_TERMS:
-            yield match
 
 
 def client_risk(question: str, reader: Reader) -> Match | None:
@@ -133,7 +34,7 @@ def client_risk(question: str, reader: Reader) -> Match | None:
 
 def shows_risk(question: str) -> bool:
     """Whether the phrases find a risk of suicide or self-harm in a client's message."""
-    return client_risk(question, Reader(SafetyOptions(), None)) is not None
+    return client_risk(question, Reader(SafetyOptions(sentences=False), None)) is not None
 
 
 def crisis_response(draft: Draft, reader: Reader) -> Iterator[Finding]:

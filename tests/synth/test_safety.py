@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from synth.errors import ModelError
-from synth.gates import Draft, Severity, Stage
+from synth.gates import Draft, Severity, Stage, sentences
 from synth.gates.registry import GateChoice, Gates
 from synth.gates.resources import resources_in
 
-PHRASES = Gates([GateChoice(name="safety")])
+PHRASES = Gates([GateChoice(name="safety", options={"sentences": False})])
 
 AT_RISK = "I want to kill myself. Nothing gets easier and nobody knows."
 ASKS = "I'm glad you told me. Are you thinking of killing yourself right now?"
@@ -29,9 +29,11 @@ def test_a_complete_crisis_response_passes() -> None:
     assert found(COMPLETE, AT_RISK) == {}
 
 
-def test_a_classifier_that_is_not_there_is_one_message() -> None:
+def test_a_classifier_that_is_not_there_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentences, "WEIGHTS", "no_such.npz")
+    sentences.trained_model.cache_clear()
     with pytest.raises(ModelError, match=r"gates.safety.sentences: is on, but there is no"):
-        Gates([GateChoice(name="safety", options={"sentences": True})])
+        Gates([GateChoice(name="safety")])
 
 
 @pytest.mark.parametrize(
