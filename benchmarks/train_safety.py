@@ -7,7 +7,7 @@ of the sentences that it did not train on, how many harmful ones are found at a 
 ones that are taken for harmful.
 
 Written sentences teach what breaks a rule, but real people's clean sentences look like none of them.
-`--natural` names datasets to take some from: `benchmarks/safety/natural.jsonl` holds the digests of
+`--natural` names datasets to take some from: `benchmarks/safety/natural.jsonl` holds the
 those to use, and their labels, and none of their text.
 """
 

@@ -35,9 +35,9 @@ class SafetyOptions(Options):
     """
 
     sentences: bool = True
-    client_risk: float = Field(0.7, gt=0, le=1)
-    imminent: float = Field(0.7, gt=0, le=1)
-    reply_harm: float = Field(0.8, gt=0, le=1)
+    client_risk: float = Field(0.5, gt=0, le=1)
+    imminent: float = Field(0.5, gt=0, le=1)
+    reply_harm: float = Field(0.7, gt=0, le=1)
     reply_asks: float = Field(0.3, gt=0, le=1)
     doubt: float = Field(0.4, ge=0, le=1)
 

@@ -91,8 +91,7 @@ def _as_gate(name: str, load: Callable[[], Any]) -> GateKind | Gate:
     return found
 
 
-# `safety` is not among them yet: its rules find too little and refuse too much (docs/safety.md).
-_ON_REQUEST = {safety.KIND.name, presidio.KIND.name, detoxify.KIND.name}
+_ON_REQUEST = {presidio.KIND.name, detoxify.KIND.name}  # they need models that users bring
 DEFAULT_CHOICES = tuple(GateChoice(name=name) for name in BUILT_IN if name not in _ON_REQUEST)
 # People ask in other forms than a model that was told to write as a client.
 AUDIT_CHOICES = tuple(choice for choice in DEFAULT_CHOICES if choice.name != "role")

@@ -110,4 +110,4 @@ def make(options: SafetyOptions) -> Check:
     return check
 
 
-KIND = GateKind("safety", 1, frozenset({Scope.RECORD}), SafetyOptions, make)
+KIND = GateKind("safety", 2, frozenset({Scope.RECORD}), SafetyOptions, make)
