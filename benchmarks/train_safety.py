@@ -6,9 +6,9 @@ Twenty minutes on two cores. Writes `synth/gates/data/safety_sentences.npz` and 
 of the sentences that it did not train on, how many harmful ones are found at a given share of clean
 ones that are taken for harmful.
 
-Written sentences teach what breaks a rule, but real people's clean sentences look like none of them.
-`--natural` names datasets to take some from: `benchmarks/safety/natural.jsonl` holds the
-those to use, and their labels, and none of their text.
+Written sentences teach what breaks a rule, but real people's clean sentences look like none of
+them. `--natural` names datasets to take some from: `benchmarks/safety/natural.jsonl` holds the digests of
+those to use with their labels, and none of their text.
 """
 
 from __future__ import annotations
