@@ -7,8 +7,8 @@ of the sentences that it did not train on, how many harmful ones are found at a 
 ones that are taken for harmful.
 
 Written sentences teach what breaks a rule, but real people's clean sentences look like none of
-them. `--natural` names datasets to take some from: `benchmarks/safety/natural.jsonl` holds the digests of
-those to use with their labels, and none of their text.
+them. `--natural` names datasets to take some from: `benchmarks/safety/natural.jsonl` holds the
+digests of those to use with their labels, and none of their text.
 """
 
 from __future__ import annotations

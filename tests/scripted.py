@@ -18,10 +18,13 @@ from synth.protocol import Tokens
 from synth.records import KEYS
 
 _WORDS = (
-    "window kitchen letter garden station winter bottle carpet engine ladder market mirror "
+    "window kitchen letter garden station winter basket carpet engine ladder market mirror "
     "pocket ribbon saddle ticket valley wagon bridge candle dinner fabric harbor island jacket "
-    "kettle lantern meadow needle orchard paper quarry river shelter tunnel umbrella village"
+    "kettle lantern meadow button orchard paper quarry river shelter tunnel umbrella village"
 ).split()
+
+# A scripted engine writes hundreds of texts a second; the safety gate's classifier reads thirty.
+QUICK_GATES = "gates=[placeholder, repetition, role, prompt_echo, language, cliche, pii]"
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class ScriptedEngine:
         return (
             f"I write to you of {' '.join(rng.sample(_WORDS, 2))} and {topic.group(1).lower()}, "
             f"of {' '.join(rng.sample(_WORDS, 2))} too. In my case it is this: {', '.join(parts)}. "
-            f"I thought of {' and '.join(rng.sample(_WORDS, 5))}, and my days go by like that. "
+            f"On my desk there are {' and '.join(rng.sample(_WORDS, 5))}, and I look at them. "
             "I have not found a way to talk about it with my people, and I wonder what I could "
             "do about it this week, or whom I could ask?"
         )

@@ -16,7 +16,7 @@ from actors.launch import Options, execute
 from synth.config import load_config
 from synth.plan import make_plan
 from synth.report import Status
-from tests.scripted import Script
+from tests.scripted import QUICK_GATES, Script
 
 REPO = Path(__file__).parent.parent
 
@@ -25,7 +25,8 @@ def main() -> int:
     address = os.environ.get("EVENFILL_TEST_ADDRESS")
     settings = json.loads(sys.argv[1])
     script = Script(**settings) if settings is not None else None
-    plan = make_plan(load_config(None, sys.argv[2:]), REPO)
+    gates = [QUICK_GATES] if script else []
+    plan = make_plan(load_config(None, [*gates, *sys.argv[2:]]), REPO)
     snapshot = execute(plan, Options(address), lambda _: None, print, engine_factory=script)
     print(snapshot.status, snapshot.reason, flush=True)
     return {Status.COMPLETE: 0, Status.INTERRUPTED: 130, Status.FAILED: 1}.get(snapshot.status, 3)

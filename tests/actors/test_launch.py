@@ -21,13 +21,14 @@ from synth.plan import Plan, make_plan
 from synth.report import Snapshot, Status
 from synth.segments import segments
 from tests.conftest import REPO, path_of
-from tests.scripted import Script, ScriptedEngine
+from tests.scripted import QUICK_GATES, Script, ScriptedEngine
 
 
 def plan_for(folder: Path, *options: str) -> Plan:
     config = load_config(
         None,
-        [f"out={folder}", "targets.policy=uniform", "targets.total=66", "engine.max_num_seqs=16",
+        [QUICK_GATES, f"out={folder}", "targets.policy=uniform", "targets.total=66",
+         "engine.max_num_seqs=16",
          "store.commit_seconds=0.2", *options],
     )  # fmt: skip
     return make_plan(config, REPO)

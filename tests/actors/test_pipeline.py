@@ -21,7 +21,7 @@ from synth.protocol import AnswerBatch, Holding, QuestionBatch, Reply
 from synth.report import Status, Timing
 from synth.specs import Specs
 from tests.fakes import DIM, Bench, vector_of
-from tests.scripted import Script, ScriptedEngine
+from tests.scripted import QUICK_GATES, Script, ScriptedEngine
 
 
 class FakeEmbedder:
@@ -72,7 +72,7 @@ class LocalPort:
 
 @pytest.fixture
 def small(tmp_path: Path) -> RunConfig:
-    return load_config(None, [f"out={tmp_path}", "engine.max_num_seqs=16"])
+    return load_config(None, [QUICK_GATES, f"out={tmp_path}", "engine.max_num_seqs=16"])
 
 
 def pipeline(
@@ -182,7 +182,9 @@ def test_an_engine_that_dies_ends_the_pipeline_with_its_error(
 
 
 def test_a_slow_engine_keeps_its_leases(specs: Specs, tmp_path: Path) -> None:
-    slow = load_config(None, [f"out={tmp_path}", "engine.max_num_seqs=16", "lease.timeout=0.4s"])
+    slow = load_config(
+        None, [QUICK_GATES, f"out={tmp_path}", "engine.max_num_seqs=16", "lease.timeout=0.4s"]
+    )
     bench = Bench(specs, slow, dict.fromkeys(specs.topics, 1), tmp_path)
     work, _ = pipeline(specs, slow, LocalPort(bench), Script(delay_s=0.8))
 
@@ -201,7 +203,7 @@ def test_a_slow_engine_keeps_its_leases(specs: Specs, tmp_path: Path) -> None:
 
 def test_an_engine_that_hangs_is_noticed(specs: Specs, tmp_path: Path) -> None:
     config = load_config(
-        None, [f"out={tmp_path}", "engine.stall_timeout=0.3s", "lease.timeout=0.4s"]
+        None, [QUICK_GATES, f"out={tmp_path}", "engine.stall_timeout=0.3s", "lease.timeout=0.4s"]
     )
     bench = Bench(specs, config, dict.fromkeys(specs.topics, 1), tmp_path)
     work, _ = pipeline(specs, config, LocalPort(bench), Script(delay_s=3600))
@@ -238,7 +240,9 @@ def test_invariant_9_one_replica_asks_the_same_prompts_in_the_same_order(
 def judged_run(
     specs: Specs, folder: Path, judge: str, script: Script, targets: dict[str, int]
 ) -> tuple[Bench, ScriptedEngine]:
-    config = load_config(None, [f"out={folder}", "engine.max_num_seqs=16", f"judge={judge}"])
+    config = load_config(
+        None, [QUICK_GATES, f"out={folder}", "engine.max_num_seqs=16", f"judge={judge}"]
+    )
     bench = Bench(specs, config, targets, folder)
     engine = ScriptedEngine(script)
     checker = Checker(config, FakeEmbedder())  # type: ignore[arg-type]
@@ -281,7 +285,9 @@ def test_an_answer_that_the_judge_refuses_is_written_again_and_booked_with_its_s
 
 
 def test_draining_ends_judgements_too(specs: Specs, tmp_path: Path) -> None:
-    config = load_config(None, [f"out={tmp_path}", "engine.max_num_seqs=16", "judge={}"])
+    config = load_config(
+        None, [QUICK_GATES, f"out={tmp_path}", "engine.max_num_seqs=16", "judge={}"]
+    )
     bench = Bench(specs, config, dict.fromkeys(specs.topics, 50), tmp_path)
 
     class SlowJudge(ScriptedEngine):
