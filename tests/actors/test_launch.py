@@ -83,11 +83,13 @@ def test_two_replicas_fill_every_topic_leave_nothing_running_and_have_nothing_to
     assert accepted(plan) == rows
 
 
-def dies_once(flag: Path, config: RunConfig, on_gpu: bool) -> ScriptedEngine:
+def dies_once(
+    flag: Path, config: RunConfig, on_gpu: bool, forms: Mapping[str, Form]
+) -> ScriptedEngine:
     """An engine that dies after 30 texts, the first time that it is made."""
     first = not flag.exists()
     flag.touch()
-    return Script(dies_after=30 if first else None)(config, on_gpu)
+    return Script(dies_after=30 if first else None)(config, on_gpu, forms)
 
 
 def test_a_replica_that_dies_is_restarted_and_the_run_completes(tmp_path: Path) -> None:
