@@ -9,7 +9,8 @@ from actors.engine import ABORTED, Generation
 from synth.config import RunConfig
 from synth.embedding import Embedder
 from synth.gates import Draft, Flag, Stage
-from synth.gates.registry import Gates
+from synth.gates.reader import reader_for
+from synth.gates.registry import Gates, safety_options
 from synth.judgement import Judgement
 from synth.prompts import Message, own_words
 from synth.protocol import Reason, Slot, Tokens, Vectors
@@ -18,12 +19,19 @@ from synth.records import TextParser
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One text to be written."""
+    """One text to be written.
+
+    Attributes:
+        question: that an answer is for.
+        at_risk: whether the question shows a risk of suicide or self-harm.
+        attempt: how many answers to it were refused.
+    """
 
     slot: Slot
     stage: Stage
     topic: str
     question: str = ""
+    at_risk: bool = False
     attempt: int = 0
 
     @property
@@ -46,6 +54,7 @@ class Checked:
 
     Attributes:
         span: what shows the reason.
+        at_risk: of a question, whether it shows a risk of suicide or self-harm.
         judgements: of an answer that passed the gates, when judges are asked.
     """
 
@@ -55,6 +64,7 @@ class Checked:
     reason: str = ""
     span: str = ""
     flags: tuple[Flag, ...] = ()
+    at_risk: bool = False
     judgements: tuple[Judgement, ...] = ()
 
 
@@ -68,6 +78,7 @@ class Checker:
 
     def __init__(self, config: RunConfig, embedder: Embedder):
         self._gates = Gates(config.gates)
+        self._reader = reader_for(safety_options(config.gates))
         self._parsers = {stage: TextParser(config.record, stage) for stage in Stage}
         self._embedder = embedder
 
@@ -93,4 +104,5 @@ class Checker:
             span = refused.span(draft)
             return Checked(work, parsed.text, generation.tokens, refused.rule, span)
         flags = tuple(finding.flag(draft) for finding in noted)
-        return Checked(work, parsed.text, generation.tokens, flags=flags)
+        at_risk = work.stage is Stage.QUESTION and self._reader.risk(parsed.text) is not None
+        return Checked(work, parsed.text, generation.tokens, flags=flags, at_risk=at_risk)

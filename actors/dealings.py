@@ -19,7 +19,7 @@ from synth.protocol import (
     Vectors,
 )
 
-SETTLE_EVERY = 256  # refusals after which a replica should ask for a commit by itself
+_SETTLE_EVERY = 256  # refusals after which a replica should ask for a commit by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Dealings:
         self.held.pop(item.work.slot.id, None)
         self._refused += 1
         self._unsettled.append(Unsettled(self._refused, item, vector))
-        return self._refused % SETTLE_EVERY == 0
+        return self._refused % _SETTLE_EVERY == 0
 
     async def _ask(self, send: Callable[[int], Awaitable[Reply]]) -> Reply:
         """Make a call; if the coordinator was restarted meanwhile, rejoin it and call again."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from ray.exceptions import RayError
 
 from actors.engine import Engine, EngineFactory, Generation, VllmEngine, engine_environment
 from actors.forms import judging_forms
-from actors.panel import OwnSeat
+from actors.panel import write_judgement
 from actors.placement import Place
 from actors.replica import own_cores, redirect_output
+from actors.supervisor import cause_of
 from synth.config import RunConfig
-from synth.errors import UserError
+from synth.errors import EngineFailure, UserError
 
+_POLL_S = 0.5
 _MAX_CONCURRENCY = 10_000  # judgements that wait in one actor at once
 
 
@@ -28,14 +31,12 @@ class JudgeActor:
     """Judges pairs; made an actor at launch, and started again by Ray when it dies.
 
     Args:
-        name: of the seat.
         config: the run config, with the judge's model in place of the writers'.
         log, slice_of_cores, engine_factory: as a replica's.
     """
 
     def __init__(
         self,
-        name: str,
         config: RunConfig,
         log: str | None,
         slice_of_cores: tuple[int, int] | None,
@@ -45,30 +46,30 @@ class JudgeActor:
             redirect_output(Path(log))
         cores = own_cores(sorted(os.sched_getaffinity(0)), slice_of_cores)
         os.environ.update(engine_environment(cores, config))
-        self._mistake: UserError | None = None
-        self._engine: Engine | None = None
+        self._seed = config.seed
+        self._engine: Engine | UserError
         try:
             self._engine = engine_factory(config, cores is None, judging_forms(config))
         except UserError as error:
-            self._mistake = error
-        else:
-            self._seat = OwnSeat(name, config.model.name, self._engine, config.seed)
+            self._engine = error
 
     async def start(self) -> UserError | None:
         """Answers once the engine is up; with what the user has to mend, if it is not."""
-        return self._mistake
+        return self._engine if isinstance(self._engine, UserError) else None
 
     async def judge(self, request_id: str, question: str, answer: str) -> Generation:
         """Write one judgement."""
+        if isinstance(self._engine, UserError):
+            raise self._engine
         try:
-            return await self._seat.judge(request_id, question, answer)
+            return await write_judgement(self._engine, request_id, question, answer, self._seed)
         except Exception:
             logging.exception("the judge's engine failed; starting again")
             os._exit(1)
 
     async def close(self) -> None:
         """Stop the engine."""
-        if self._engine is not None:
+        if not isinstance(self._engine, UserError):
             await asyncio.to_thread(self._engine.close)
 
 
@@ -108,22 +109,34 @@ class JudgeActors:
                     max_concurrency=_MAX_CONCURRENCY,
                 )
                 log = str(logs / f"judge-{seat.name}-{number}.log") if logs else None
-                handles.append(options.remote(seat.name, own, log, place.slice_of_cores, *extra))
+                handles.append(options.remote(own, log, place.slice_of_cores, *extra))
 
     @property
     def _all(self) -> list[Any]:
         return [handle for handles in self.by_seat.values() for handle in handles]
 
-    def wait(self, timeout: float) -> None:
-        """Wait until every judge is up.
+    def wait(self, timeout: float, stop: Callable[[], bool]) -> None:
+        """Wait until every judge is up, or until `stop` says to wait no longer.
 
         Raises:
             UserError: what a judge found that the user has to mend.
-            GetTimeoutError: one is not up after `timeout` seconds.
+            EngineFailure: a judge ended, or is not up after `timeout` seconds.
         """
-        for mistake in ray.get([judge.start.remote() for judge in self._all], timeout=timeout):
-            if mistake is not None:
-                raise mistake
+        deadline = time.monotonic() + timeout
+        starting = [judge.start.remote() for judge in self._all]
+        while starting and not stop():
+            ready, starting = ray.wait(starting, num_returns=1, timeout=_POLL_S)
+            try:
+                mistakes = ray.get(ready)
+            except RayError as error:
+                raise EngineFailure(f"a judge did not come up ({cause_of(error)})") from error
+            for mistake in mistakes:
+                if mistake is not None:
+                    raise mistake
+            if starting and time.monotonic() > deadline:
+                raise EngineFailure(
+                    f"{len(starting)} judge(s) not up after {timeout:g} s (engine.start_timeout)"
+                )
 
     def close(self, grace: float) -> None:
         """Stop all engines; what is not gone after `grace` seconds is killed."""

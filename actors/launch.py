@@ -211,7 +211,7 @@ def _supervise(
         mistake = ray.get(opening)  # meanwhile the engines start
         if isinstance(mistake, UserError):
             raise mistake
-        judges.wait(engine.start_timeout)
+        judges.wait(engine.start_timeout, lambda: interrupts.asked)
         _watch(supervisor, coordinator, show, say, interrupts)
         closed: Snapshot = _ask(coordinator, "close")
         return closed

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
+from actors.checker import Checked
 from actors.engine import ABORTED, Engine, Generation
 from actors.forms import JUDGEMENT
-from synth.judgement import Judgement
+from synth.config import JudgeConfig
+from synth.judgement import Judgement, shortfall
 from synth.judging import VERSION, judge_messages, parse_scores
+from synth.protocol import Reason
 
 
 class Seat(Protocol):
@@ -23,6 +27,14 @@ class Seat(Protocol):
         ...
 
 
+async def write_judgement(
+    engine: Engine, request_id: str, question: str, answer: str, seed: int
+) -> Generation:
+    """Have an engine judge a pair."""
+    messages = judge_messages(question, answer)
+    return await engine.generate(request_id, JUDGEMENT, messages, seed, 0.0)
+
+
 class OwnSeat:
     """The engine that wrote the pair judges it, too."""
 
@@ -32,8 +44,7 @@ class OwnSeat:
         self._seed = seed
 
     async def judge(self, request_id: str, question: str, answer: str) -> Generation:
-        messages = judge_messages(question, answer)
-        return await self._engine.generate(request_id, JUDGEMENT, messages, self._seed, 0.0)
+        return await write_judgement(self._engine, request_id, question, answer, self._seed)
 
 
 class RemoteSeat:
@@ -65,27 +76,37 @@ def _request_of(request_id: str, seat: str) -> str:
 
 
 class Panel:
-    """All judges of a run, as one replica asks them."""
+    """All judges of a run, as one replica asks them, and what they have to be content with.
 
-    def __init__(self, seats: Sequence[Seat]):
+    Args:
+        seats: one per judge.
+        config: the least scores; None when nobody judges.
+    """
+
+    def __init__(self, seats: Sequence[Seat], config: JudgeConfig | None):
         self._seats = seats
+        self._config = config or JudgeConfig()
+        self._own = [seat.name for seat in seats if isinstance(seat, OwnSeat)]
 
     def __bool__(self) -> bool:
         return bool(self._seats)
 
+    @property
+    def own_seats(self) -> int:
+        """Requests that the writing engine gets for one judgement."""
+        return len(self._own)
+
     def own_requests(self, request_ids: Iterable[str]) -> list[str]:
         """Those that the writing engine has in hand for judgements under way."""
-        own = [seat.name for seat in self._seats if isinstance(seat, OwnSeat)]
-        return [_request_of(request_id, name) for request_id in request_ids for name in own]
+        return [_request_of(request_id, name) for request_id in request_ids for name in self._own]
 
-    async def judge(
-        self, request_id: str, question: str, answer: str
-    ) -> tuple[Judgement, ...] | None:
-        """What every judge makes of a pair; None when that was ended early.
+    async def judge(self, item: Checked) -> Checked:
+        """An answer that passed the gates, with what every judge makes of it.
 
         Raises:
             ValueError: an engine did not keep to the schema.
         """
+        request_id, question, answer = item.work.request_id, item.work.question, item.text
         generations = await asyncio.gather(
             *(
                 seat.judge(_request_of(request_id, seat.name), question, answer)
@@ -93,8 +114,8 @@ class Panel:
             )
         )
         if any(generation.finish_reason == ABORTED for generation in generations):
-            return None
-        return tuple(
+            return replace(item, reason=Reason.INTERRUPTED)
+        judgements = tuple(
             Judgement(
                 seat.name,
                 seat.model,
@@ -105,3 +126,6 @@ class Panel:
             )
             for seat, generation in zip(self._seats, generations, strict=True)
         )
+        missed = shortfall(judgements, self._config)
+        reason, detail = (missed.reason, missed.detail) if missed else ("", "")
+        return replace(item, reason=reason, span=detail, judgements=judgements)

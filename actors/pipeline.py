@@ -22,9 +22,8 @@ from actors.checker import Checked, Checker, Work, Written
 from actors.dealings import Dealings, Unsettled
 from actors.engine import Engine
 from actors.panel import Panel
-from synth.config import JudgeConfig, RunConfig
+from synth.config import RunConfig
 from synth.gates import Stage
-from synth.judgement import shortfall
 from synth.prompts import answer_messages, question_messages
 from synth.protocol import (
     AnswerBatch,
@@ -77,7 +76,6 @@ class Pipeline:
         panel: Panel,
     ):
         self._config = config
-        self._judge_config = config.judge or JudgeConfig()
         self._specs = specs
         self._engine = engine
         self._checker = checker
@@ -128,19 +126,20 @@ class Pipeline:
         """Stop early: abort what is being written, give back what was not started."""
         self._draining = self._no_more_leases = True
         self._changed.set()
-        while self._requests:  # one that is still being tokenised cannot be aborted yet
-            await self._engine.abort(self._requests)
+        while self._busy:  # one that is still being tokenised cannot be aborted yet
+            requests = [*self._writing, *self._panel.own_requests(self._judging)]
+            await self._engine.abort(requests)
             await asyncio.sleep(_GATHER_S)
 
     # -- keeping the engine full ---------------------------------------------------
 
     @property
-    def _requests(self) -> list[str]:
-        """What the engine has in hand."""
-        return [*self._writing, *self._panel.own_requests(self._judging)]
+    def _busy(self) -> int:
+        """Requests that the engine has in hand."""
+        return len(self._writing) + self._panel.own_seats * len(self._judging)
 
     def _top_up(self) -> None:
-        while len(self._requests) < self._capacity and not self._draining:
+        while self._busy < self._capacity and not self._draining:
             if self._to_judge:
                 self._start_judging(self._to_judge.popleft())
             elif self._to_answer:
@@ -177,7 +176,7 @@ class Pipeline:
         if work.stage is Stage.QUESTION:
             messages = question_messages(self._specs, work.slot)
         else:
-            messages = answer_messages(self._specs.topics[work.topic], work.question)
+            messages = answer_messages(self._specs.topics[work.topic], work.question, work.at_risk)
         seed = (work.slot.seed + _SEED_STEP * work.attempt) % 2**31
         try:
             generation = await self._engine.generate(
@@ -251,18 +250,11 @@ class Pipeline:
 
     async def _judge(self, item: Checked) -> None:
         """Have an answer judged that passed the gates."""
-        work = item.work
         try:
-            judgements = await self._panel.judge(work.request_id, work.question, item.text)
+            judged = await self._panel.judge(item)
         finally:
-            del self._judging[work.request_id]
+            del self._judging[item.work.request_id]
             self._last_progress = asyncio.get_running_loop().time()
-        if judgements is None:
-            judged = replace(item, reason=Reason.INTERRUPTED)
-        else:
-            missed = shortfall(judgements, self._judge_config)
-            reason, detail = (missed.reason, missed.detail) if missed else ("", "")
-            judged = replace(item, reason=reason, span=detail, judgements=judgements)
         self._judged.append(judged)
         self._arrived.set()
         self._changed.set()
@@ -284,7 +276,9 @@ class Pipeline:
                 self._dealings.held[slot.id] = Holding(
                     slot, verdict.topic, _candidate(item), vector
                 )
-                self._to_answer.append(Work(slot, Stage.ANSWER, verdict.topic, item.text))
+                self._to_answer.append(
+                    Work(slot, Stage.ANSWER, verdict.topic, item.text, item.at_risk)
+                )
             else:
                 self._let_go(item, vector)
         self._changed.set()
@@ -303,9 +297,7 @@ class Pipeline:
                 refusals.append(self._refusal(item, ends_slot=not again))
                 if again:
                     work = item.work
-                    self._to_answer.append(
-                        Work(work.slot, Stage.ANSWER, work.topic, work.question, work.attempt + 1)
-                    )
+                    self._to_answer.append(replace(work, attempt=work.attempt + 1))
         ended = [item.work.slot.id for item in passed]
         ended += [refusal.slot_id for refusal in refusals if refusal.ends_slot]
         candidates = tuple(_candidate(item) for item in passed)

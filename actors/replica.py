@@ -122,7 +122,7 @@ class ReplicaActor:
             self._engine,
             Checker(self._config, embedder),
             self._port,
-            Panel([self._seat(seat, self._engine) for seat in seats]),
+            Panel([self._seat(seat, self._engine) for seat in seats], self._config.judge),
         )
         return str(ray.get_runtime_context().get_node_id())
 

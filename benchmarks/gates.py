@@ -2,6 +2,7 @@
 
     python -m benchmarks.gates --part held_out --files form --gates placeholder,pii
     python -m benchmarks.gates --part tuned --files crisis,content --gates safety
+    python -m benchmarks.gates --files crisis --gates '{safety: {sentences: false}}'
 
 Over the labelled cases in `tests/cases`; prints JSON. Milliseconds are CPU time per pair, after the
 rules have been loaded.
@@ -13,6 +14,8 @@ import argparse
 import json
 import time
 
+import yaml
+
 from synth.gates.registry import GateChoice, Gates
 from tests.gate_cases import measure, read_cases
 
@@ -21,9 +24,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=["tuned", "held_out"], default="tuned")
     parser.add_argument("--files", default="form", help="of form, crisis, content")
-    parser.add_argument("--gates", required=True)
+    parser.add_argument("--gates", required=True, help="as in a run config, without the brackets")
     options = parser.parse_args()
-    gates = Gates([GateChoice(name=name) for name in options.gates.split(",")])
+    choices = yaml.safe_load(f"[{options.gates}]")
+    gates = Gates([GateChoice.model_validate(choice) for choice in choices])
     cases = list(read_cases(options.part, *options.files.split(",")))
     measure(gates, iter(cases))
     started = time.process_time()

@@ -34,12 +34,17 @@ def _rubric() -> Mapping[str, Any]:
     return rubric
 
 
-def judge_messages(question: str, answer: str) -> list[Message]:
-    """The chat that asks for a judgement."""
+@cache
+def _task() -> str:
     rubric = _rubric()
     metrics = "\n".join(f"- {name}: {meaning}" for name, meaning in rubric["metrics"].items())
+    return f"{rubric['instructions']}\n\n{metrics}"
+
+
+def judge_messages(question: str, answer: str) -> list[Message]:
+    """The chat that asks for a judgement."""
     return [
-        {"role": "system", "content": f"{rubric['instructions']}\n\n{metrics}"},
+        {"role": "system", "content": _task()},
         {"role": "user", "content": f"Client: {question}\n\nCounselor: {answer}"},
     ]
 

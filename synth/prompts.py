@@ -14,7 +14,6 @@ from outlines import Template
 
 from synth.config import RecordConfig
 from synth.gates import Stage
-from synth.gates.safety import shows_risk
 from synth.protocol import Slot
 from synth.records import KEYS
 from synth.shipped import shipped_rules
@@ -164,9 +163,15 @@ def question_messages(specs: Specs, slot: Slot) -> list[Message]:
     ]
 
 
-def answer_messages(spec: TopicSpec, question: str) -> list[Message]:
-    """The chat that asks for the counsellor's reply to `question`, under the safety policy."""
-    crisis = spec.risk == "expected" or shows_risk(question)
+def answer_messages(spec: TopicSpec, question: str, at_risk: bool) -> list[Message]:
+    """The chat that asks for the counsellor's reply to `question`, under the safety policy.
+
+    Args:
+        spec: of the record's topic.
+        question: the client's message.
+        at_risk: whether it shows a risk of suicide or self-harm.
+    """
+    crisis = at_risk or spec.risk == "expected"
     risk = "expected" if crisis else spec.risk
     system = " ".join([_POLICY["always"], *([_POLICY[risk]] if risk in _POLICY else [])])
     return [

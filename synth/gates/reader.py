@@ -8,17 +8,18 @@ that the classifier does not hold for clean.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import re2
 from pydantic import Field
 
 from synth.gates.base import Options
 from synth.gates.phrases import Match, Sentence, sentences, shipped_book
-from synth.gates.sentences import SentenceModel, Side
+from synth.gates.sentences import SentenceModel, Side, trained_model
 
 _JARGON_TERMS = 3  # different ones in an answer
 _KEPT_TEXTS = 64  # whose sentences are not scored again: a question is read with each answer
+_RISK_RULES = ("imminent", "others_risk", "self_risk")  # the gravest first
 _QUOTED = re2.compile(r'"[^"]{1,300}"|“[^”]{1,300}”')
 
 
@@ -43,15 +44,11 @@ class SafetyOptions(Options):
 
 
 class Read:
-    """A text's sentences with their scores.
+    """A text's sentences with their scores."""
 
-    Args:
-        model: the classifier; None scores nothing.
-    """
-
-    def __init__(self, text: str, side: Side, model: SentenceModel | None):
-        self._sentences = [s for s in sentences(text) if s.text.strip()] if model else []
-        self._scores = model.scores([s.text for s in self._sentences], side) if model else {}
+    def __init__(self, text: str, side: Side, model: SentenceModel):
+        self._sentences = [s for s in sentences(text) if s.text.strip()]
+        self._scores = model.scores([s.text for s in self._sentences], side)
 
     def first_of_each(self, rules: Iterable[str], least: float) -> dict[str, Match]:
         """For each rule the first sentence that breaks it most, if it breaks any of `rules`."""
@@ -98,7 +95,13 @@ class Reader:
     def __init__(self, options: SafetyOptions, model: SentenceModel | None):
         self._options = options
         self._model = model
-        self._read = lru_cache(_KEPT_TEXTS)(lambda text, side: Read(text, side, model))
+        if model is not None:
+            self._read = lru_cache(_KEPT_TEXTS)(lambda text, side: Read(text, side, model))
+
+    def risk(self, text: str) -> Match | None:
+        """The words of a client's message that show a risk; the gravest rule's."""
+        found = self.client(text)
+        return next((found[rule] for rule in _RISK_RULES if rule in found), None)
 
     def client(self, text: str) -> dict[str, Match]:
         """The first match of each rule about risk in a client's message."""
@@ -133,6 +136,12 @@ class Reader:
         if self._model and self._read(text, Side.REPLY).first("asks", self._options.reply_asks):
             parts.add("asks")
         return parts
+
+
+@cache
+def reader_for(options: SafetyOptions) -> Reader:
+    """The reader with these options; what it has read is shared by all who ask for it."""
+    return Reader(options, trained_model() if options.sentences else None)
 
 
 def _first_of_each(matches: Iterable[Match]) -> dict[str, Match]:

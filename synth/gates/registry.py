@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from synth.errors import did_you_mean
 from synth.gates import cliche, detoxify, form, language, pii, presidio, safety
 from synth.gates.base import Draft, Finding, Gate, GateKind, Scope, Severity
+from synth.gates.reader import SafetyOptions
 
 ENTRY_POINTS = "evenfill.gates"
 
@@ -132,6 +133,14 @@ class Gates:
 def _made(choice: GateChoice) -> Gate:
     found = find(choice.name)
     return found if isinstance(found, Gate) else found.gate(choice.options)
+
+
+def safety_options(choices: Sequence[GateChoice]) -> SafetyOptions:
+    """How a run reads risk: as its safety gate does, and by phrases where that is off."""
+    for choice in choices:
+        if choice.name == safety.KIND.name:
+            return SafetyOptions.model_validate(choice.options)
+    return SafetyOptions(sentences=False)
 
 
 def gate_versions(choices: Sequence[GateChoice]) -> dict[str, int]:

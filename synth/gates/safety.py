@@ -15,31 +15,17 @@ from collections.abc import Iterator
 import re2
 
 from synth.gates.base import Check, Draft, Finding, GateKind, Scope, Severity, Stage
-from synth.gates.phrases import Match
-from synth.gates.reader import Reader, SafetyOptions
+from synth.gates.reader import Reader, SafetyOptions, reader_for
 from synth.gates.resources import resources_in
-from synth.gates.sentences import trained_model
 
 _YELLOW_RULES = frozenset({"jargon", "stigmatising_wording"})
 _SAME_RESOURCE = 3  # times
 _WALL_WORDS = 250  # without a paragraph
-_RISK_RULES = ("imminent", "others_risk", "self_risk")  # the gravest first
-
-
-def client_risk(question: str, reader: Reader) -> Match | None:
-    """The words of a message that show a risk of suicide or self-harm; the gravest rule's."""
-    found = reader.client(question)
-    return next((found[rule] for rule in _RISK_RULES if rule in found), None)
-
-
-def shows_risk(question: str) -> bool:
-    """Whether the phrases find a risk of suicide or self-harm in a client's message."""
-    return client_risk(question, Reader(SafetyOptions(sentences=False), None)) is not None
 
 
 def crisis_response(draft: Draft, reader: Reader) -> Iterator[Finding]:
     """What a reply to somebody at risk lacks; or a crisis response that nobody needs."""
-    shown = client_risk(draft.question, reader)
+    shown = reader.risk(draft.question)
     lines = resources_in(draft.text)
     if shown is None:
         if lines and not _about_crisis(draft):
@@ -100,7 +86,7 @@ def _finding(rule: str, severity: Severity, where: Stage, start: int, end: int) 
 
 def make(options: SafetyOptions) -> Check:
     """The whole flow over a pair."""
-    reader = Reader(options, trained_model() if options.sentences else None)
+    reader = reader_for(options)
 
     def check(draft: Draft) -> Iterator[Finding]:
         yield from crisis_response(draft, reader)

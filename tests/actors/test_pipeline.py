@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from actors.panel import OwnSeat, Panel
 from actors.pipeline import EngineStalledError, Pipeline
 from synth.config import METRICS, RunConfig, load_config
 from synth.coordinator import Coordinator
+from synth.gates import Stage
 from synth.protocol import AnswerBatch, Holding, QuestionBatch, Reply
 from synth.report import Status, Timing
 from synth.specs import Specs
@@ -80,7 +82,7 @@ def pipeline(
 ) -> tuple[Pipeline, ScriptedEngine]:
     engine = ScriptedEngine(script)
     checker = Checker(config, FakeEmbedder())  # type: ignore[arg-type]
-    return Pipeline(config, specs, engine, checker, port, Panel([])), engine
+    return Pipeline(config, specs, engine, checker, port, Panel([], None)), engine
 
 
 def test_it_fills_every_topic_exactly_and_then_ends(
@@ -126,12 +128,21 @@ def test_failed_answers_are_tried_again_a_bounded_number_of_times(
     engine = NeverAnswers(Script())
     checker = Checker(small, FakeEmbedder())  # type: ignore[arg-type]
     asyncio.run(
-        asyncio.wait_for(Pipeline(small, specs, engine, checker, port, Panel([])).run(), 60)
+        asyncio.wait_for(Pipeline(small, specs, engine, checker, port, Panel([], None)).run(), 60)
     )
     assert bench.coordinator.outcome()[0] is Status.SATURATED
     answers = Counter(r.split("-answer-")[0] for r in engine.requests if "-answer-" in r)
     assert set(answers.values()) == {small.budget.answer_attempts}
     assert bench.coordinator.idle
+
+
+async def drain_soon(work: Pipeline, bench: Bench) -> None:
+    running = asyncio.create_task(work.run())
+    await asyncio.sleep(0.5)
+    bench.coordinator.stop(Status.INTERRUPTED, "test")
+    await work.drain()
+    await asyncio.wait_for(running, 20)
+    bench.commit()
 
 
 def test_draining_books_everything_that_was_leased(
@@ -141,15 +152,7 @@ def test_draining_books_everything_that_was_leased(
     port = LocalPort(bench)
     work, _ = pipeline(specs, small, port, Script(delay_s=0.05))
 
-    async def drain_soon() -> None:
-        running = asyncio.create_task(work.run())
-        await asyncio.sleep(0.4)
-        bench.coordinator.stop(Status.INTERRUPTED, "test")
-        await work.drain()
-        await asyncio.wait_for(running, 20)
-
-    asyncio.run(drain_soon())
-    bench.commit()
+    asyncio.run(drain_soon(work, bench))
     assert bench.coordinator.idle
     assert bench.tally.accepted > 0
     assert sum(t.rejected["interrupted"] for t in bench.tally.topics.values()) > 0
@@ -237,6 +240,33 @@ def test_invariant_9_one_replica_asks_the_same_prompts_in_the_same_order(
     assert prompts(tmp_path / "a") == prompts(tmp_path / "b")
 
 
+def test_a_client_at_risk_is_answered_under_the_crisis_policy(
+    specs: Specs, small: RunConfig, tmp_path: Path
+) -> None:
+    class Despairs(ScriptedEngine):
+        asked: list[tuple[bool, str]] = []  # noqa: RUF012
+
+        async def generate(self, request_id, form, messages, seed, warmth):  # type: ignore[no-untyped-def]
+            if form == Stage.ANSWER:
+                self.asked.append(("kill myself" in messages[-1]["content"], str(messages[:-1])))
+            generation = await super().generate(request_id, form, messages, seed, warmth)
+            if form == Stage.QUESTION and seed % 2:
+                raw = generation.raw.replace("I look at them.", "I want to kill myself.")
+                return replace(generation, raw=raw)
+            return generation
+
+    bench = Bench(specs, small, {"workplace-relationships": 12}, tmp_path)
+    engine = Despairs(Script(too_short=0.1))
+    checker = Checker(small, FakeEmbedder())  # type: ignore[arg-type]
+    work = Pipeline(small, specs, engine, checker, LocalPort(bench), Panel([], None))
+    asyncio.run(asyncio.wait_for(work.run(), 60))
+    calm = {prompt for at_risk, prompt in engine.asked if not at_risk}
+    crisis = {prompt for at_risk, prompt in engine.asked if at_risk}
+    assert len(calm) == len(crisis) == 1
+    assert "988" in crisis.pop()
+    assert "988" not in calm.pop()
+
+
 def judged_run(
     specs: Specs, folder: Path, judge: str, script: Script, targets: dict[str, int]
 ) -> tuple[Bench, ScriptedEngine]:
@@ -246,7 +276,7 @@ def judged_run(
     bench = Bench(specs, config, targets, folder)
     engine = ScriptedEngine(script)
     checker = Checker(config, FakeEmbedder())  # type: ignore[arg-type]
-    panel = Panel([OwnSeat("own", "a model", engine, 0)])
+    panel = Panel([OwnSeat("own", "a model", engine, 0)], config.judge)
     work = Pipeline(config, specs, engine, checker, LocalPort(bench), panel)
     asyncio.run(asyncio.wait_for(work.run(), 60))
     return bench, engine
@@ -299,18 +329,10 @@ def test_draining_ends_judgements_too(specs: Specs, tmp_path: Path) -> None:
 
     engine = SlowJudge(Script())
     checker = Checker(config, FakeEmbedder())  # type: ignore[arg-type]
-    panel = Panel([OwnSeat("own", "a model", engine, 0)])
+    panel = Panel([OwnSeat("own", "a model", engine, 0)], config.judge)
     work = Pipeline(config, specs, engine, checker, LocalPort(bench), panel)
 
-    async def drain_soon() -> None:
-        running = asyncio.create_task(work.run())
-        await asyncio.sleep(0.5)
-        bench.coordinator.stop(Status.INTERRUPTED, "test")
-        await work.drain()
-        await asyncio.wait_for(running, 20)
-
-    asyncio.run(drain_soon())
-    bench.commit()
+    asyncio.run(drain_soon(work, bench))
     assert bench.coordinator.idle
     assert bench.tally.accepted == 0
     assert sum(t.rejected["interrupted"] for t in bench.tally.topics.values()) > 0

@@ -100,7 +100,7 @@ def test_a_copy_of_the_prompt_is_refused_with_its_span() -> None:
 
 
 def test_the_crisis_policy_may_be_given_in_its_own_words(specs: Specs) -> None:
-    prompt = own_words(answer_messages(specs.topics["self-harm"], PERSON), PERSON)
+    prompt = own_words(answer_messages(specs.topics["self-harm"], PERSON, at_risk=True), PERSON)
     answer = (
         COUNSELLOR + " You can call or text 988 at any time, day or night, call emergency services "
         "in immediate danger, and be with somebody they trust today."

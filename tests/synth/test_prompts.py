@@ -50,25 +50,24 @@ def test_every_topic_where_a_crisis_may_come_has_the_policy_in_its_answer_prompt
     specs: Specs,
 ) -> None:
     for spec in specs.topics.values():
-        system = answer_messages(spec, "a question")[0]["content"]
+        system = answer_messages(spec, "a question", at_risk=False)[0]["content"]
         assert ("988" in system) == (spec.risk != "low")
 
 
 def test_a_message_that_shows_risk_gets_the_crisis_policy_whatever_its_topic(specs: Specs) -> None:
     spec = specs.topics["workplace-relationships"]
     calm, risk = (
-        answer_messages(spec, question)
-        for question in ("My boss ignores me.", "My boss ignores me. I want to kill myself.")
+        answer_messages(spec, "My boss ignores me.", at_risk) for at_risk in (False, True)
     )
     assert calm[1:-1] != risk[1:-1]
-    assert risk[:-1] == answer_messages(specs.topics["self-harm"], "anything")[:-1]
+    assert risk[:-1] == answer_messages(specs.topics["self-harm"], "anything", at_risk=False)[:-1]
 
 
 def test_the_policys_examples_pass_every_gate_and_may_be_repeated_in_their_crisis_part(
     specs: Specs,
 ) -> None:
     gates = Gates([*DEFAULT_CHOICES, GateChoice(name="safety")])
-    chat = answer_messages(specs.topics["self-harm"], "anything")
+    chat = answer_messages(specs.topics["self-harm"], "anything", at_risk=False)
     pairs = list(zip(chat[1:-1:2], chat[2:-1:2], strict=True))
     assert len(pairs) == 2
     for asked, given in pairs:
@@ -82,6 +81,8 @@ def test_the_policys_examples_pass_every_gate_and_may_be_repeated_in_their_crisi
 
 
 def test_own_words_are_all_but_the_question(specs: Specs) -> None:
-    messages = answer_messages(specs.topics["workplace-relationships"], "my very own question")
+    messages = answer_messages(
+        specs.topics["workplace-relationships"], "my very own question", at_risk=False
+    )
     assert "my very own question" not in own_words(messages, "my very own question")
     assert messages[0]["content"] in own_words(messages, "my very own question")

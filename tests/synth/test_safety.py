@@ -6,6 +6,7 @@ import pytest
 
 from synth.errors import ModelError
 from synth.gates import Draft, Severity, Stage, sentences
+from synth.gates.reader import reader_for
 from synth.gates.registry import GateChoice, Gates
 from synth.gates.resources import resources_in
 
@@ -32,6 +33,7 @@ def test_a_complete_crisis_response_passes() -> None:
 def test_a_classifier_that_is_not_there_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentences, "WEIGHTS", "no_such.npz")
     sentences.trained_model.cache_clear()
+    reader_for.cache_clear()
     with pytest.raises(ModelError, match=r"gates.safety.sentences: is on, but there is no"):
         Gates([GateChoice(name="safety")])
 
