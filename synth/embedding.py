@@ -15,7 +15,7 @@ import numpy as np
 from synth.config import EmbedderConfig
 from synth.errors import ModelError
 from synth.files import LocalFolder
-from synth.models import BUILTIN, cache_dir, resolve_embedder
+from synth.models import BUILTIN, cache_dir, resolve_embedder, without_progress_bars
 from synth.protocol import Vectors
 
 
@@ -38,6 +38,8 @@ class Embedder:
         path = resolve_embedder(config.name)
         import torch
         from sentence_transformers import SentenceTransformer
+
+        without_progress_bars()
 
         if threads is not None:
             torch.set_num_threads(threads)

@@ -30,6 +30,13 @@ def describe(name: str, builtin: str) -> str:
     return builtin if name == BUILTIN else name
 
 
+def without_progress_bars() -> None:
+    """Keep transformers from drawing on stderr while it loads weights."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def resolve_model(name: str) -> str:
     """The folder or hub id that vLLM loads for `name`; converts the built-in model on first use.
 

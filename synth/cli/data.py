@@ -98,7 +98,7 @@ def _lines_to(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 
 def _print_audit(dataset: str, source: Source, summary: Summary) -> None:
-    table = Table(title=f"{dataset}: {summary.rows} rows, read as {source.form}")
+    table = Table(title=f"{dataset}: {summary.rows} rows, read as {source.form.name}")
     for name in ("gate", "rule", "severity", "rows", "share"):
         table.add_column(name, justify="right" if name in ("rows", "share") else "left")
     for (gate, rule, severity), count in summary.rules.most_common():

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synth.errors import ModelError
-from synth.models import BUILTIN, resolve_embedder
+from synth.models import BUILTIN, resolve_embedder, without_progress_bars
 
 WEIGHTS = "safety_sentences.npz"
 MAX_TOKENS = 64
@@ -73,6 +73,7 @@ class SentenceModel:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
+        without_progress_bars()
         path = str(resolve_embedder(BUILTIN))
         self._tokenizer = AutoTokenizer.from_pretrained(path)
         model = AutoModel.from_pretrained(path).eval()

@@ -6,15 +6,23 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+UNKNOWN_LICENCE = "not known; ask whoever published it"
 _TAG = re.compile(r"<[^>]{1,200}>")
 _CLIENT = ("user", "client", "human", "seeker", "usr", "speaker", "patient")
 _COUNSELLOR = ("assistant", "counselor", "counsellor", "gpt", "supporter", "sys", "listener",
                "agent", "therapist", "bot", "model")  # fmt: skip
 
-Pair = tuple[str, str, str | None]  # question, answer, topic
+
+class Pair(NamedTuple):
+    """What of a record is the pair; see `Row` for the fields."""
+
+    question: str
+    answer: str
+    topic: str | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +31,16 @@ class Form:
 
     Attributes:
         fits: whether a record looks like it.
-        pair: question, answer and topic of a record; ValueError when it holds none.
+        pair: what of a record is the pair; ValueError when it holds none.
+        columns: where a flat record has its parts; empty for dialogues.
+        licence: what is known of the licence of datasets in this form.
     """
 
     name: str
     fits: Callable[[Mapping[str, Any]], bool]
     pair: Callable[[Mapping[str, Any]], Pair]
+    columns: Mapping[str, str] = field(default_factory=dict)
+    licence: str = UNKNOWN_LICENCE
 
 
 def _text(value: Any) -> str:
@@ -43,29 +55,39 @@ def _plain(value: Any) -> str:
     return html.unescape(text).strip()
 
 
-def _columns(*names: str) -> Callable[[Mapping[str, Any]], bool]:
+def _has(*names: str) -> Callable[[Mapping[str, Any]], bool]:
     return lambda record: all(name in record for name in names)
 
 
-def pair_of_columns(question: str, answer: str, topic: str | None = None) -> Form:
-    """The form of a table whose columns the user names."""
+def _flat(
+    name: str, marks: Sequence[str], columns: Mapping[str, str], licence: str = UNKNOWN_LICENCE
+) -> Form:
+    """The form of a table: `marks` are the columns that it is known by."""
 
     def pair(record: Mapping[str, Any]) -> Pair:
-        label = _text(record[topic]) or None if topic else None
-        return _plain(record[question]), _plain(record[answer]), label
+        parts = {part: _text(record.get(column)) for part, column in columns.items()}
+        for part in ("question", "answer"):
+            if columns[part] not in record:
+                raise KeyError(columns[part])
+        return Pair(parts["question"], parts["answer"], parts.get("topic") or None)
 
-    return Form("columns", _columns(question, answer), pair)
+    return Form(name, _has(*marks), pair, columns, licence)
+
+
+def pair_of_columns(columns: Mapping[str, str]) -> Form:
+    """The form of a table whose columns the user names."""
+    return _flat("columns", list(columns.values()), columns)
 
 
 def _counsel_chat(record: Mapping[str, Any]) -> Pair:
     topic = record.get("topic", record.get("topics"))
-    question = _plain(record.get("questionText")) or _plain(record.get("questionTitle"))
-    return question, _plain(record.get("answerText")), _text(topic) or None
+    title, text = _plain(record.get("questionTitle")), _plain(record.get("questionText"))
+    return Pair(text or title, _plain(record.get("answerText")), _text(topic) or None, title)
 
 
 def _instruction(record: Mapping[str, Any]) -> Pair:
     question = _text(record["input"]) or _text(record["instruction"])
-    return question, _text(record["output"]), _text(record.get("topic")) or None
+    return Pair(question, _text(record["output"]), _text(record.get("topic")) or None)
 
 
 def of_turns(turns: Sequence[tuple[str, str]]) -> Pair:
@@ -78,7 +100,7 @@ def of_turns(turns: Sequence[tuple[str, str]]) -> Pair:
             sides["counsellor"].append(text)
         elif role.lower() not in ("system", "tool"):
             raise ValueError(f"has a turn of {role!r}, who is neither client nor counsellor")
-    return "\n".join(sides["client"]), "\n".join(sides["counsellor"]), None
+    return Pair("\n".join(sides["client"]), "\n".join(sides["counsellor"]))
 
 
 def _of_keys(
@@ -103,10 +125,8 @@ def _share_gpt(record: Mapping[str, Any]) -> Pair:
 
 
 def _es_conv(record: Mapping[str, Any]) -> Pair:
-    question, answer, _ = _of_keys(
-        record["dialog"], ("speaker", "role"), ("content", "text", "utterance")
-    )
-    return question, answer, _text(record.get("problem_type")) or None
+    pair = _of_keys(record["dialog"], ("speaker", "role"), ("content", "text", "utterance"))
+    return pair._replace(topic=_text(record.get("problem_type")) or None)
 
 
 def _es_conv_hub(record: Mapping[str, Any]) -> Pair:
@@ -128,24 +148,28 @@ def _empathetic(record: Mapping[str, Any]) -> Pair:
         )
         for row in rows
     ]
-    question, answer, _ = of_turns(turns)
-    return question, answer, _text(rows[0].get("context")) or None
+    return of_turns(turns)._replace(topic=_text(rows[0].get("context")) or None)
 
+
+_QUESTION_ANSWER = {"question": "question", "answer": "answer", "topic": "topic"}
+_COUNSEL_CHAT_COLUMNS = {"question": "questionText", "answer": "answerText", "topic": "topic"}
+_NON_COMMERCIAL = "CC BY-NC 4.0: not for commercial use"
 
 FORMS: tuple[Form, ...] = (
-    Form("evenfill", _columns("question", "answer", "requested_topic"), lambda r: (
-        _text(r["question"]), _text(r["answer"]), _text(r.get("topic")) or None)),
-    Form("mentalchat-early", _columns("instruction", "topic", "response"), lambda r: (
-        _text(r["instruction"]), _text(r["response"]), _text(r["topic"]) or None)),
-    Form("instruction", _columns("instruction", "input", "output"), _instruction),
-    Form("counselchat", lambda r: "answerText" in r and ("questionText" in r), _counsel_chat),
-    Form("context-response", _columns("Context", "Response"), lambda r: (
-        _text(r["Context"]), _text(r["Response"]), _text(r.get("topic")) or None)),
+    _flat("evenfill", ("question", "answer", "requested_topic"), _QUESTION_ANSWER,
+          "that of its run; see its README.md"),
+    _flat("mentalchat-early", ("instruction", "topic", "response"),
+          {"question": "instruction", "answer": "response", "topic": "topic"}, "MIT"),
+    Form("instruction", _has("instruction", "input", "output"), _instruction,
+         {"question": "input", "answer": "output"}),
+    Form("counselchat", _has("questionText", "answerText"), _counsel_chat,
+         _COUNSEL_CHAT_COLUMNS, "MIT"),
+    _flat("context-response", ("Context", "Response"),
+          {"question": "Context", "answer": "Response", "topic": "topic"}),
     Form("messages", lambda r: "messages" in r or "turns" in r, _messages),
-    Form("sharegpt", _columns("conversations"), _share_gpt),
-    Form("esconv", _columns("dialog"), _es_conv),
-    Form("esconv-hub", _is_es_conv_hub, _es_conv_hub),
-    Form("empathetic", _columns("utterances"), _empathetic),
-    Form("question-answer", _columns("question", "answer"), lambda r: (
-        _text(r["question"]), _text(r["answer"]), _text(r.get("topic")) or None)),
+    Form("sharegpt", _has("conversations"), _share_gpt),
+    Form("esconv", _has("dialog"), _es_conv, licence=_NON_COMMERCIAL),
+    Form("esconv-hub", _is_es_conv_hub, _es_conv_hub, licence=_NON_COMMERCIAL),
+    Form("empathetic", _has("utterances"), _empathetic, licence=_NON_COMMERCIAL),
+    _flat("question-answer", ("question", "answer"), _QUESTION_ANSWER),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,19 @@ class Source:
         records: all of them.
         on_bad: stop at a malformed row, or count it and go on.
 
+        location: where they are from.
+
     Attributes:
+        columns: of its first record.
         malformed: what was skipped, up to the row that was read last.
     """
 
-    def __init__(self, form: Form, records: Records, on_bad: OnBad):
-        self.form = form.name
-        self._form = form
+    def __init__(
+        self, location: str, form: Form, columns: Sequence[str], records: Records, on_bad: OnBad
+    ):
+        self.location = location
+        self.form = form
+        self.columns = tuple(columns)
         self._records = records
         self._on_bad = on_bad
         self.malformed: list[Malformed] = []
@@ -50,10 +56,10 @@ class Source:
     def _row(self, number: int, raw: Raw) -> Row:
         if not isinstance(raw.record, Mapping):
             raise ValueError(f"is {type(raw.record).__name__} and not an object")
-        question, answer, topic = self._form.pair(raw.record)
-        if not question and not answer:
+        pair = self.form.pair(raw.record)
+        if not pair.question and not pair.answer:
             raise ValueError("has neither a question nor an answer")
-        return Row(number, question, answer, topic)
+        return Row(number, raw.place, *pair)
 
     def _bad(self, number: int, place: str, problem: str) -> None:
         if self._on_bad is OnBad.STOP:
@@ -92,7 +98,7 @@ def open_source(
         skipped.append(following)
         first = following
     chosen = _form(location, first, form, columns)
-    return Source(chosen, chain(skipped, records), on_bad)
+    return Source(location, chosen, list(first.record), chain(skipped, records), on_bad)
 
 
 def _records(location: str) -> Records:
@@ -153,4 +159,4 @@ def _by_columns(location: str, record: Mapping[str, Any], columns: Mapping[str, 
             raise SourceError(
                 location, f"has no column {column!r}, only {have}", "Name one of these"
             )
-    return pair_of_columns(columns["question"], columns["answer"], columns.get("topic"))
+    return pair_of_columns(columns)

@@ -26,15 +26,24 @@ class Row:
 
     Attributes:
         number: position in the source, from 0; malformed rows count.
+        place: file and line, or whatever else leads back to it.
         question: the client's text.
         answer: the counsellor's text; may be empty where a dataset has none.
         topic: the label that the dataset ships, if it does.
+        title: a headline of the question, where the dataset has one.
     """
 
     number: int
+    place: str
     question: str
     answer: str
     topic: str | None = None
+    title: str = ""
+
+    @property
+    def subject(self) -> str:
+        """What tells the topic: the headline and the client's text."""
+        return f"{self.title}\n{self.question}" if self.title else self.question
 
 
 @dataclass(frozen=True, slots=True)

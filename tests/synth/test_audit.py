@@ -26,7 +26,7 @@ def dataset(folder: Path) -> str:
 def test_every_row_is_one_line_with_its_findings(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["audit", dataset(tmp_path), "--json"])
     assert result.exit_code == 0, result.output
-    lines = [json.loads(line) for line in result.output.splitlines()]
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(x["row"], x["severity"]) for x in lines] == [(0, "none"), (1, "red"), (2, "yellow")]
     (finding,) = lines[1]["findings"]
     assert finding == {

@@ -52,7 +52,7 @@ def test_a_form_is_found_by_its_content(tmp_path: Path, form: str) -> None:
     (tmp_path / name).write_text(content)
     source = open_source(str(tmp_path / name))
     (row,) = source
-    assert source.form == form
+    assert source.form.name == form
     assert (row.number, row.question, row.answer) == (0, ASKED, SAID)
 
 
