@@ -34,11 +34,12 @@ class Form:
 
 def writing_forms(config: RunConfig) -> dict[str, Form]:
     """The forms of a replica that writes: both stages."""
+    examples = config.dataset.examples if config.dataset else 0
     return {
         stage: Form(
             output_schema(config.record, stage),
             config.sampling.model_dump() | {"max_tokens": bounds(config.record, stage).max_tokens},
-            longest_messages(config.record, stage),
+            longest_messages(config.record, stage, examples),
             f"record.max_{stage}_words",
         )
         for stage in Stage

@@ -262,10 +262,19 @@ def _start_replicas(
     def make(name: str, place: Place) -> Any:
         log = str(plan.files.logs / f"{name}.log") if plan.files.logs else None
         return replica_class.options(**place.options()).remote(
-            name, plan.config, plan.specs, coordinator, log, place.slice_of_cores, judges, *extra
+            name,
+            plan.config,
+            plan.specs,
+            examples,
+            coordinator,
+            log,
+            place.slice_of_cores,
+            judges,
+            *extra,
         )
 
     engine = plan.config.engine
+    examples = plan.existing.examples if plan.existing else {}
     return Supervisor(
         places,
         make,

@@ -24,7 +24,7 @@ from actors.engine import Engine
 from actors.panel import Panel
 from synth.config import RunConfig
 from synth.gates import Stage
-from synth.prompts import answer_messages, question_messages
+from synth.prompts import Example, answer_messages, question_messages
 from synth.protocol import (
     AnswerBatch,
     Candidate,
@@ -64,6 +64,7 @@ class Pipeline:
         specs: topics and facets, for the prompts.
         engine, checker, port: the parts.
         panel: judges of the answers that passed the gates; without seats none is asked.
+        examples: topic -> pairs of an existing dataset to write like.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class Pipeline:
         checker: Checker,
         port: CoordinatorPort,
         panel: Panel,
+        examples: Mapping[str, Sequence[Example]],
     ):
         self._config = config
         self._specs = specs
+        self._examples = examples
         self._engine = engine
         self._checker = checker
         self._panel = panel
@@ -174,7 +177,8 @@ class Pipeline:
 
     async def _write(self, work: Work) -> None:
         if work.stage is Stage.QUESTION:
-            messages = question_messages(self._specs, work.slot)
+            shown = self._examples.get(work.slot.topic, ())
+            messages = question_messages(self._specs, work.slot, shown)
         else:
             messages = answer_messages(self._specs.topics[work.topic], work.question, work.at_risk)
         seed = (work.slot.seed + _SEED_STEP * work.attempt) % 2**31

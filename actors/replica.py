@@ -22,6 +22,7 @@ from synth.config import JudgeSeat, RunConfig
 from synth.embedding import Embedder
 from synth.errors import UserError
 from synth.models import BUILTIN_MODEL, describe
+from synth.prompts import Example
 from synth.protocol import AnswerBatch, Holding, QuestionBatch, Reply
 from synth.specs import Specs
 
@@ -73,6 +74,7 @@ class ReplicaActor:
         name: unique in the run; `replica-0` and so on.
         config: the run config.
         specs: topics and facets.
+        examples: topic -> pairs of an existing dataset to write like.
         coordinator: handle of the coordinator actor.
         log: file for the engine's noise, if the folder can be seen from this node.
         slice_of_cores: (index, count): which of `count` equal slices of this node's cores is
@@ -86,6 +88,7 @@ class ReplicaActor:
         name: str,
         config: RunConfig,
         specs: Specs,
+        examples: Mapping[str, Sequence[Example]],
         coordinator: Any,
         log: str | None,
         slice_of_cores: tuple[int, int] | None,
@@ -98,6 +101,7 @@ class ReplicaActor:
         os.environ.update(engine_environment(self._cores, config))
         self._config = config
         self._specs = specs
+        self._examples = examples
         self._port = RayPort(coordinator, name)
         self._judges = judges
         self._engine_factory = engine_factory
@@ -123,6 +127,7 @@ class ReplicaActor:
             Checker(self._config, embedder),
             self._port,
             Panel([self._seat(seat, self._engine) for seat in seats], self._config.judge),
+            self._examples,
         )
         return str(ray.get_runtime_context().get_node_id())
 

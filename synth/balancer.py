@@ -60,6 +60,7 @@ class Balancer:
         facets_per_slot: facets that a slot fixes beside the situation.
         seed: of everything random here; another one at each start of a run, or a resumed run
             would ask the same prompts again.
+        fixed: facet -> value that every slot has, beside those.
     """
 
     def __init__(
@@ -69,9 +70,11 @@ class Balancer:
         attempts_per_record: int,
         facets_per_slot: int,
         seed: str,
+        fixed: Mapping[str, str] | None = None,
     ):
         self._specs = specs
         self._attempts_per_record = attempts_per_record
+        self._fixed = dict(fixed or {})
         self._facets_per_slot = min(facets_per_slot, len(specs.facets))
         self._random = random.Random(seed)
         self.topics = {topic: TopicState(targets[topic]) for topic in specs.topics}
@@ -147,8 +150,9 @@ class Balancer:
         used: Counter[str] = Counter()
         for (facet, _), number in state.coverage.items():
             used[facet] += number
-        names = sorted(self._specs.facets, key=lambda name: (used[name], self._random.random()))
-        chosen: dict[str, str] = {}
+        free = [name for name in self._specs.facets if name not in self._fixed]
+        names = sorted(free, key=lambda name: (used[name], self._random.random()))
+        chosen = dict(self._fixed)
         for name in names[:count]:
             values = [
                 value

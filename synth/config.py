@@ -52,6 +52,9 @@ class Targets(Section):
     topics: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict, description="exact targets of single topics; the rest is shared out"
     )
+    facets: dict[str, str] = Field(
+        default_factory=dict, description="values that every record is to have, such as voice"
+    )
 
     @model_validator(mode="after")
     def _explicit_names_topics(self) -> Targets:
@@ -61,6 +64,23 @@ class Targets(Section):
         if self.policy == "explicit" and "total" in self.model_fields_set and self.total != named:
             raise ValueError(f"total is {self.total}, but the explicit topics sum to {named}")
         return self
+
+
+class DatasetConfig(Section):
+    """A dataset that exists, whose gaps are to be filled with records unlike its rows."""
+
+    location: str = Field(min_length=1, description="file, folder or hub id")
+    form: str | None = Field(None, description="how its records are read, if they do not tell")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="which columns are question, answer and topic"
+    )
+    on_bad: Literal["stop", "skip"] = Field("stop", description="what to do with a malformed row")
+    train: str | None = Field(None, description="labelled rows for the topic labeller to learn")
+    trust_labels: bool = Field(False, description="count its own topic labels instead of ours")
+    examples: int = Field(
+        0, ge=0, le=8, description="rows that a prompt shows, to be written like; never copied"
+    )
+    like: str | None = Field(None, description="dataset whose rows are shown instead of its own")
 
 
 class ModelConfig(Section):
@@ -214,6 +234,7 @@ class RunConfig(Section):
 
     seed: int = Field(7, ge=0, lt=2**31)
     topics: str = Field("topic_specs", min_length=1, description="folder of topic specs")
+    dataset: DatasetConfig | None = None
     targets: Targets = Targets()
     model: ModelConfig = ModelConfig()
     embedder: EmbedderConfig = EmbedderConfig()
@@ -252,6 +273,8 @@ def content_of(config: RunConfig) -> dict[str, Any]:
         content["judge"]["judges"] = [
             seat.model_dump(mode="json", exclude={"replicas"}) for seat in config.judge.judges
         ]
+    if config.dataset:  # what it holds is in the plan's digest
+        content["dataset"] = {"examples": config.dataset.examples}
     content["gate_versions"] = gate_versions(config.gates)
     content["structured_output"] = config.engine.structured_output
     return content

@@ -10,9 +10,10 @@ from typing import Any
 from synth import judging, prompts, store
 from synth.config import RunConfig, content_of, differences, fingerprint
 from synth.errors import StoreError
+from synth.existing import Existing, look_at
 from synth.specs import Specs, find_specs_dir, load_specs
 from synth.store import RunFiles
-from synth.targets import share_out
+from synth.targets import check_facets, share_out
 
 
 @dataclass(frozen=True)
@@ -20,24 +21,32 @@ class Plan:
     """A run that passed every check which needs no engine.
 
     Attributes:
-        targets: topic id -> records.
+        targets: topic id -> records to be written.
         files: the run folder, as an absolute path.
+        existing: the dataset that is being filled, if there is one.
     """
 
     config: RunConfig
     specs: Specs
     targets: Mapping[str, int]
     files: RunFiles
+    existing: Existing | None = None
 
     @property
     def digest(self) -> str:
-        """The specs' digest, the versions of the prompts and, if it is on, the judge included."""
+        """The specs' digest, with the versions of prompts and judge, and the dataset's content."""
         judge = f"-j{judging.VERSION}" if self.config.judge else ""
-        return f"{self.specs.digest}-p{prompts.VERSION}{judge}"
+        dataset = f"-d{self.existing.digest}" if self.existing else ""
+        return f"{self.specs.digest}-p{prompts.VERSION}{judge}{dataset}"
 
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.config, self.digest)
+
+
+def specs_of(config: RunConfig, base: Path) -> Specs:
+    """The topic specs that a config names; `base` is its folder, or the current one."""
+    return load_specs(find_specs_dir(config.topics, base))
 
 
 def make_plan(config: RunConfig, base: Path) -> Plan:
@@ -48,11 +57,18 @@ def make_plan(config: RunConfig, base: Path) -> Plan:
         base: the folder of the config file, or the current one.
 
     Raises:
-        UserError: whatever is wrong with specs, targets or the output path.
+        UserError: whatever is wrong with specs, targets, dataset or the output path.
     """
-    specs = load_specs(find_specs_dir(config.topics, base))
+    specs = specs_of(config, base)
     targets = share_out(config.targets, {t: spec.weight for t, spec in specs.topics.items()})
-    return Plan(config, specs, targets, store.run_files(config.out))
+    check_facets(config.targets.facets, specs, [t for t, number in targets.items() if number])
+    files = store.run_files(config.out)
+    if config.dataset is None:
+        return Plan(config, specs, targets, files)
+    existing = look_at(config, config.dataset, specs)
+    if config.targets.policy != "explicit":
+        targets = {topic: max(0, n - existing.rows[topic]) for topic, n in targets.items()}
+    return Plan(config, specs, targets, files, existing)
 
 
 def check_resumable(plan: Plan, accept_changes: bool) -> dict[str, Any] | None:

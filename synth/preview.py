@@ -10,7 +10,7 @@ from rich.console import Console
 
 from synth.config import RunConfig, Targets
 from synth.errors import ConfigError, did_you_mean
-from synth.plan import make_plan
+from synth.plan import make_plan, specs_of
 from synth.prompts import question_messages
 from synth.protocol import Slot
 from synth.report import Status
@@ -39,7 +39,7 @@ def preview_records(
     from actors.launch import Options, execute
     from synth.display import run_display
 
-    known = make_plan(config, base).specs
+    known = specs_of(config, base)
     if topic is not None and topic not in known.topics:
         hint = did_you_mean(topic, known.topics)
         raise ConfigError(
@@ -57,6 +57,7 @@ def preview_records(
             row for batch in read_rows(plan.files.accepted, _COLUMNS) for row in batch.to_pylist()
         ]
     shown = []
+    examples = plan.existing.examples if plan.existing else {}
     for row in rows:
         facets = {name: value for name, value in row["facets"].items() if value is not None}
         situation = facets.pop(SITUATION)
@@ -65,7 +66,7 @@ def preview_records(
             {
                 "id": row["id"],
                 "topic": row["topic"],
-                "prompt": question_messages(plan.specs, slot),
+                "prompt": question_messages(plan.specs, slot, examples.get(slot.topic, ())),
                 "question": row["question"],
                 "answer": row["answer"],
             }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from outlines import Template
 
@@ -145,8 +146,35 @@ _MAY_BE_REPEATED = (
 )
 
 
-def question_messages(specs: Specs, slot: Slot) -> list[Message]:
-    """The chat that asks for the client's message of `slot`."""
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A pair of an existing dataset, shown to be written like."""
+
+    topic_name: str
+    question: str
+    answer: str
+
+
+def _shown(examples: Sequence[Example], stage: Stage) -> list[Message]:
+    """A dataset's own pairs in place of the built-in examples."""
+    messages: list[Message] = []
+    for example in examples:
+        if stage is Stage.QUESTION:
+            asked = _ask(example.topic_name, "writes in the manner of this collection")
+            messages += _chat(asked, example.question, stage)
+        else:
+            messages += _chat(example.question, example.answer, stage)
+    return messages
+
+
+def question_messages(specs: Specs, slot: Slot, examples: Sequence[Example] = ()) -> list[Message]:
+    """The chat that asks for the client's message of `slot`.
+
+    Args:
+        specs: topics and facets.
+        slot: what is wanted.
+        examples: pairs to write like, instead of the built-in ones.
+    """
     spec = specs.topics[slot.topic]
     details = [
         _DETAILS.get(facet, facet.replace("_", " ").capitalize() + ": {}").format(
@@ -158,42 +186,61 @@ def question_messages(specs: Specs, slot: Slot) -> list[Message]:
     user = _ask(spec.name, slot.situation, description, details, slot.avoid)
     return [
         {"role": "system", "content": _QUESTION_SYSTEM},
-        *_EXAMPLES[Stage.QUESTION],
+        *(_shown(examples, Stage.QUESTION) or _EXAMPLES[Stage.QUESTION]),
         {"role": "user", "content": user},
     ]
 
 
-def answer_messages(spec: TopicSpec, question: str, at_risk: bool) -> list[Message]:
+def answer_messages(
+    spec: TopicSpec, question: str, at_risk: bool, examples: Sequence[Example] = ()
+) -> list[Message]:
     """The chat that asks for the counsellor's reply to `question`, under the safety policy.
 
     Args:
         spec: of the record's topic.
         question: the client's message.
         at_risk: whether it shows a risk of suicide or self-harm.
+        examples: pairs to write like, instead of the built-in ones; a crisis has its own.
     """
     crisis = at_risk or spec.risk == "expected"
     risk = "expected" if crisis else spec.risk
+    usual = _EXAMPLES[Stage.ANSWER]
     system = " ".join([_POLICY["always"], *([_POLICY[risk]] if risk in _POLICY else [])])
     return [
         {"role": "system", "content": system},
-        *(_CRISIS_EXAMPLES if crisis else _EXAMPLES[Stage.ANSWER]),
+        *(_CRISIS_EXAMPLES if crisis else _shown(examples, Stage.ANSWER) or usual),
         {"role": "user", "content": question},
     ]
 
 
-def longest_messages(record: RecordConfig, stage: Stage) -> list[Message]:
-    """A chat about as long as any that this stage will send, for checking token limits."""
+def longest_messages(record: RecordConfig, stage: Stage, examples: int) -> list[Message]:
+    """A chat about as long as any that this stage will send, for checking token limits.
+
+    Args:
+        record: bounds of the texts, which pairs of an existing dataset keep, too.
+        stage: which text is asked for.
+        examples: such pairs in a prompt.
+    """
+    pair = Example(
+        "somewhere",
+        "somewhere " * record.max_question_words,
+        "somewhere " * record.max_answer_words,
+    )
     if stage is Stage.ANSWER:
         system = f"{_POLICY['always']} {_POLICY['expected']}"
-        varied, examples = "somewhere " * record.max_question_words, _CRISIS_EXAMPLES
+        varied, built_in = "somewhere " * record.max_question_words, _CRISIS_EXAMPLES
     else:
-        system, examples = _QUESTION_SYSTEM, _EXAMPLES[stage]
+        system, built_in = _QUESTION_SYSTEM, _EXAMPLES[stage]
         varied = "somewhere " * _VARIED_QUESTION_WORDS
     return [
         {"role": "system", "content": system},
-        *examples,
+        *max(_shown([pair] * examples, stage), built_in, key=_length),
         {"role": "user", "content": varied},
     ]
+
+
+def _length(messages: Sequence[Message]) -> int:
+    return sum(len(message["content"]) for message in messages)
 
 
 def own_words(messages: Sequence[Message], question: str = "") -> str:

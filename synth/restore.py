@@ -10,7 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synth.balancer import Balancer
+from synth.config import DatasetConfig
 from synth.errors import StoreError
+from synth.existing import existing_id, open_existing
+from synth.gaps.survey import CHUNK, chunks
 from synth.index import DuplicateIndex, ExactRepeats
 from synth.outbox import Decided
 from synth.plan import Plan
@@ -18,6 +21,7 @@ from synth.protocol import Reason
 from synth.report import Tally, TopicTally
 from synth.segments import TOKEN_COLUMNS, accepted_schema, read_rows
 from synth.specs import SITUATION
+from synth.vector_cache import Embeds
 
 _REMEMBERED_EPOCHS = 8  # starts whose verdicts a replica may still ask for
 _RESTORED = (
@@ -54,18 +58,21 @@ class Restored:
     decided: Decided
 
 
-def restore(plan: Plan, dim: int, run_id: str, epoch: int) -> Restored:
-    """Rebuild coverage, index and counts from the segments alone."""
-    config = plan.config
+def restore(plan: Plan, embedder: Embeds, run_id: str, epoch: int) -> Restored:
+    """Rebuild coverage, index and counts from the segments, and from the dataset being filled."""
+    config, dim = plan.config, embedder.dim
     balancer = Balancer(
         plan.specs,
         plan.targets,
         config.budget.attempts_per_record,
         config.record.facets,
         f"{config.seed}-{epoch}",
+        config.targets.facets,
     )
     tally = Tally({topic: TopicTally() for topic in plan.specs.topics})
     index, repeats = DuplicateIndex(dim, config.dedup.threshold), ExactRepeats()
+    if config.dataset:
+        _take_in_dataset(config.dataset, embedder, index, repeats)
     decided = Decided()
     recent = tuple(f"{run_id}-{e:03d}-" for e in range(max(1, epoch - _REMEMBERED_EPOCHS), epoch))
     asked: dict[str, str] = {}  # slot id -> the topic that it was asked for
@@ -97,6 +104,21 @@ def restore(plan: Plan, dim: int, run_id: str, epoch: int) -> Restored:
         balancer.restore(topic, counts.accepted, attempts[topic])
     _check_against_plan(plan, tally)
     return Restored(balancer, index, repeats, tally, decided)
+
+
+def _take_in_dataset(
+    dataset: DatasetConfig, embedder: Embeds, index: DuplicateIndex, repeats: ExactRepeats
+) -> None:
+    """What is there already must not be written again."""
+    for rows in chunks(open_existing(dataset), CHUNK):
+        asked = [row for row in rows if row.question]
+        ids = [existing_id(row) for row in asked]
+        questions = [row.question for row in asked]
+        index.add(ids, embedder.embed(questions), questions)
+        for row in rows:
+            for text in (row.question, row.answer):
+                if text:
+                    repeats.claim(text, existing_id(row))
 
 
 def _compatible_rows(plan: Plan, dim: int) -> Iterator[pa.RecordBatch]:

@@ -23,6 +23,7 @@ from synth.plan import Plan, check_resumable
 from synth.report import Timing, versions
 from synth.restore import restore
 from synth.segments import accepted_schema
+from synth.vector_cache import VectorCache, cache_path
 from synth.writer import PURPOSE, RunWriter
 
 
@@ -60,7 +61,8 @@ class Session:
         self._started = clock()
         self._engine_up: float | None = None
         self._first_record: float | None = None
-        restored = restore(plan, embedder.dim, self.run_id, self.epoch)
+        kept = VectorCache(embedder, cache_path(config.embedder) if config.dataset else None)
+        restored = restore(plan, kept, self.run_id, self.epoch)
         self.coordinator = Coordinator(
             run_id=self.run_id,
             epoch=self.epoch,

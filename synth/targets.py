@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from synth.config import Targets
 from synth.errors import ConfigError, did_you_mean
+from synth.specs import Specs
 
 
 def share_out(targets: Targets, weights: Mapping[str, float]) -> dict[str, int]:
@@ -52,6 +53,36 @@ def share_out(targets: Targets, weights: Mapping[str, float]) -> dict[str, int]:
         )
     shared = _largest_remainders(rest, open_weights)
     return {topic: fixed[topic] if topic in fixed else shared[topic] for topic in weights}
+
+
+def check_facets(fixed: Mapping[str, str], specs: Specs, topics: Sequence[str]) -> None:
+    """Check facet values that every record is to have.
+
+    Raises:
+        ConfigError: a facet or value that does not exist, that clashes with another one, or that
+            makes no sense for one of `topics`.
+    """
+    for facet, value in fixed.items():
+        where = f"targets.facets.{facet}"
+        if facet not in specs.facets:
+            what = f"there is no facet {facet!r}{did_you_mean(facet, specs.facets)}"
+            raise ConfigError(where, what, f"One of {', '.join(specs.facets)}")
+        if value not in specs.facets[facet]:
+            what = f"there is no value {value!r}{did_you_mean(value, specs.facets[facet])}"
+            raise ConfigError(where, what, f"One of {', '.join(specs.facets[facet])}")
+        for topic in topics:
+            if value not in specs.values_for(topic, facet):
+                what = f"{value!r} makes no sense for topic {topic!r}"
+                raise ConfigError(where, what, "Leave one of them out")
+        for other in fixed.items():
+            if specs.clash((facet, value), other):
+                what = f"{value!r} cannot stand with {'='.join(other)}"
+                raise ConfigError(where, what, "Leave one of them out")
+
+
+def share_like(total: int, counts: Mapping[str, int]) -> dict[str, int]:
+    """Share a total out as `counts` are shared; they sum to it exactly."""
+    return _largest_remainders(total, {topic: n for topic, n in counts.items() if n})
 
 
 def _largest_remainders(total: int, weights: Mapping[str, float]) -> dict[str, int]:

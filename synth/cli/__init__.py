@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from synth import __version__
-from synth.cli import checks, data, people, runs
+from synth.cli import checks, data, export, fill, people, runs
 from synth.cli.common import user_errors
 
 __all__ = ["app", "main"]
@@ -25,7 +25,10 @@ for verb in (  # in the order of `evenfill --help`
     checks.validate,
     checks.topics,
     runs.status,
+    data.gaps,
+    fill.fill,
     data.audit,
+    export.export,
     people.review,
     people.agreement,
     checks.doctor,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -32,6 +32,13 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. targets.policy=uniform."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
+
+AddressOption = Annotated[
+    str | None, typer.Option(help="Ray cluster to join; without it Ray starts here.")
+]
+AcceptOption = Annotated[
+    bool, typer.Option("--accept-changes", help="Resume although the config differs.")
+]
 
 
 def user_errors(function: Callable[P, R]) -> Callable[P, R]:
@@ -69,6 +76,15 @@ def load(config: Path | None, overrides: list[str]) -> tuple[RunConfig, Path]:
     from synth.config import load_config
 
     return load_config(config, overrides), config.parent if config else Path()
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """A run's figures as a table and lines."""
+    from synth.display import closing_lines, closing_table
+
+    out.print(closing_table(report))
+    for line in closing_lines(report):
+        out.print(line, markup=False, highlight=False)
 
 
 def exit_code(status: Status) -> int:

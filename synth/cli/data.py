@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from synth.cli.common import (
-    ConfigOption,
-    JsonOption,
-    SetOption,
-    load,
-    out,
-    overrides,
+from synth.cli.common import ConfigOption, JsonOption, SetOption, load, out, overrides
+from synth.cli.datasets import (
+    ColumnsOption,
+    DatasetArgument,
+    FormOption,
+    OnBadOption,
+    lines_to,
+    open_dataset,
+    tell_malformed,
 )
 
 if TYPE_CHECKING:
     from synth.audit import Summary
+    from synth.gaps import Gaps
     from synth.sources import Source
-
-_SHOWN_BAD = 5  # malformed rows that are shown one by one
+    from synth.specs import Specs
 
 
 def audit(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="File, folder or hub id.")],
-    form: Annotated[
-        str | None, typer.Option(help="Its form, if the content does not tell.")
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="question=COLUMN,answer=COLUMN[,topic=COLUMN]")
-    ] = None,
-    on_bad: Annotated[
-        str, typer.Option("--on-bad", help="stop or skip: what to do with a malformed row.")
-    ] = "stop",
+    dataset: DatasetArgument,
+    form: FormOption = None,
+    columns: ColumnsOption = None,
+    on_bad: OnBadOption = "stop",
     flagged: Annotated[
         Path | None, typer.Option("--out", help="JSON lines of the flagged rows, with spans.")
     ] = None,
@@ -50,11 +44,11 @@ def audit(
     from synth.audit import audit as run_audit
     from synth.gates.registry import AUDIT_CHOICES, Gates
 
-    source = _open(dataset, form, columns, on_bad)
+    source = open_dataset(dataset, form, columns, on_bad)
     loaded, _ = load(config, overrides(options))
     gates = Gates(loaded.gates if "gates" in loaded.model_fields_set else AUDIT_CHOICES)
     summary = Summary()
-    with _lines_to(flagged) as write:
+    with lines_to(flagged, "--out") as write:
         for audited in run_audit(source, gates):
             summary.add(audited)
             if as_json:
@@ -64,37 +58,6 @@ def audit(
                 write(audited.as_dict() | texts)
     if not as_json:
         _print_audit(dataset, source, summary)
-
-
-def _open(dataset: str, form: str | None, columns: str | None, on_bad: str) -> Source:
-    from synth.errors import ConfigError
-    from synth.sources import OnBad, open_source
-
-    if on_bad not in list(OnBad):
-        raise ConfigError("--on-bad", f"is {on_bad!r}", "Give stop or skip")
-    mapping = None
-    if columns is not None:
-        pairs = [part.partition("=") for part in columns.split(",")]
-        if not all(column for _, _, column in pairs):
-            raise ConfigError("--columns", f"is {columns!r}", "Write question=COLUMN,answer=COLUMN")
-        mapping = {part.strip(): column.strip() for part, _, column in pairs}
-    return open_source(dataset, form, mapping, OnBad(on_bad))
-
-
-@contextmanager
-def _lines_to(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that appends one JSON line to a new file, or does nothing without one."""
-    if path is None:
-        yield lambda _: None
-        return
-    from synth.errors import StoreError
-
-    try:
-        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise StoreError("--out", f"{path} cannot be written ({error})", "Name a file") from error
-    with file:
-        yield lambda data: print(json.dumps(data, ensure_ascii=False), file=file)
 
 
 def _print_audit(dataset: str, source: Source, summary: Summary) -> None:
@@ -108,7 +71,100 @@ def _print_audit(dataset: str, source: Source, summary: Summary) -> None:
         f"{summary.severities[level]} {level}" for level in ("red", "yellow", "none")
     )
     out.print(f"rows: {counts}", highlight=False)
-    for bad in source.malformed[:_SHOWN_BAD]:
-        out.print(f"skipped {bad.place}: {bad.problem}", markup=False, highlight=False)
-    if len(source.malformed) > _SHOWN_BAD:
-        out.print(f"skipped {len(source.malformed)} rows in all", highlight=False)
+    tell_malformed(source)
+
+
+def gaps(
+    dataset: DatasetArgument,
+    total: Annotated[
+        int | None, typer.Option(min=1, help="Rows wanted in all, shared out by weight.")
+    ] = None,
+    floor: Annotated[int | None, typer.Option(min=1, help="Rows wanted of every topic.")] = None,
+    train: Annotated[
+        str | None, typer.Option(help="Dataset with topic labels of yours, to learn from.")
+    ] = None,
+    trust_labels: Annotated[
+        bool, typer.Option("--trust-labels", help="Take the dataset's own labels, not ours.")
+    ] = False,
+    labels: Annotated[Path | None, typer.Option(help="JSON lines: each row's topic.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the coverage: a .png, .svg or .pdf file.")
+    ] = None,
+    safety: Annotated[bool, typer.Option(help="Look for unsafe rows, by phrases.")] = True,
+    form: FormOption = None,
+    columns: ColumnsOption = None,
+    on_bad: OnBadOption = "stop",
+    config: ConfigOption = None,
+    options: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which topics of a dataset are thin, redundant or unsafe."""
+    from synth.gaps.assess import Wanted, assess, surveyor_for
+    from synth.gaps.figure import draw
+    from synth.plan import specs_of
+
+    loaded, base = load(config, overrides(options))
+    specs = specs_of(loaded, base)
+    wanted = Wanted.of(loaded, total, floor)
+    surveyor = surveyor_for(loaded, specs, train, trust_labels)
+    source = open_dataset(dataset, form, columns, on_bad)
+    with lines_to(labels, "--labels") as write:
+        found = assess(source, surveyor, wanted, specs, safety, write)
+    if picture is not None:
+        draw(found, specs.topics, picture, f"{Path(dataset).name}: {found.survey.rows} rows")
+    if as_json:
+        print(json.dumps(found.as_dict(), ensure_ascii=False))
+    else:
+        _print_gaps(dataset, source, found, specs)
+
+
+def _print_gaps(dataset: str, source: Source, found: Gaps, specs: Specs) -> None:
+    survey = found.survey
+    table = Table(title=f"{dataset}: {survey.rows} rows, read as {source.form.name}")
+    for name in ("topic", "existing", "target", "missing", "near 0.85"):
+        table.add_column(name, justify="left" if name == "topic" else "right")
+    for topic, gap in found.topics.items():
+        table.add_row(
+            specs.topics[topic].name,
+            str(gap.existing),
+            str(gap.target),
+            f"[bold]{gap.deficit}[/]" if gap.deficit else "",
+            f"{gap.redundant[0.85]:.0%}" if gap.existing else "",
+        )
+    out.print(table)
+    near = ", ".join(f"{share:.1%} at {t:g}" for t, share in found.redundant.items())
+    missing = sum(found.deficits.values())
+    out.print(f"{missing} rows are missing; {survey.unknown} rows are about no topic known here")
+    out.print(f"rows with a near neighbour: {near}", highlight=False)
+    _print_facets(found, specs)
+    compared = survey.comparison
+    if compared.compared:
+        out.print(
+            f"labels that came with it: {compared.agreed} of {compared.compared} are ours too, "
+            f"{compared.in_top} among our likeliest three",
+            highlight=False,
+        )
+        for example in compared.examples[:3]:
+            out.print(
+                f"  row {example.row}: {example.shipped}, but {example.ours} "
+                f"({example.confidence:.2f}): {example.opening} ...",
+                markup=False,
+                highlight=False,
+            )
+    if found.safety is not None:
+        red = found.safety.severities["red"]
+        out.print(
+            f"rows that are unsafe by their phrases, or name somebody: {red} "
+            "(`evenfill audit` looks closer)",
+            highlight=False,
+        )
+    tell_malformed(source)
+
+
+def _print_facets(found: Gaps, specs: Specs) -> None:
+    stated = found.survey.facets
+    for facet in sorted({facet for facet, _ in stated}):
+        values = specs.facets.get(facet, ())
+        counts = {value: stated[facet, value] for value in values if stated[facet, value]}
+        told = ", ".join(f"{value} {count}" for value, count in counts.items())
+        out.print(f"{facet} where a row states it: {told}", highlight=False)

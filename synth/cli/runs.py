@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from synth.cli.common import (
+    AcceptOption,
+    AddressOption,
     ConfigOption,
     JsonOption,
     SetOption,
@@ -16,15 +18,8 @@ from synth.cli.common import (
     load,
     out,
     overrides,
+    print_report,
 )
-
-
-def _print_report(report: dict[str, Any]) -> None:
-    from synth.display import closing_lines, closing_table
-
-    out.print(closing_table(report))
-    for line in closing_lines(report):
-        out.print(line, markup=False, highlight=False)
 
 
 def run(
@@ -34,12 +29,8 @@ def run(
         str | None, typer.Option("--out", help="Run folder: a path, or s3://bucket/folder.")
     ] = None,
     options: SetOption = None,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join; without it Ray starts here.")
-    ] = None,
-    accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="Resume although the config differs.")
-    ] = False,
+    address: AddressOption = None,
+    accept_changes: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run, or resume, until every topic holds its target."""
@@ -55,7 +46,7 @@ def run(
     if as_json:
         print(json.dumps(report))
     else:
-        _print_report(report)
+        print_report(report)
         out.print(f"{plan.files.root}: {snapshot.reason}", markup=False, highlight=False)
     raise typer.Exit(exit_code(snapshot.status))
 
@@ -105,7 +96,7 @@ def status(
     if as_json:
         print(json.dumps(report | {"live": holder is not None, "seconds_left": left}))
         return
-    _print_report(report)
+    print_report(report)
     if holder:
         out.print(f"running: {holder}", markup=False, highlight=False)
         if left is not None:

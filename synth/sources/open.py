@@ -101,6 +101,13 @@ def open_source(
     return Source(location, chosen, list(first.record), chain(skipped, records), on_bad)
 
 
+def raw_records(location: str) -> Iterator[Mapping[str, Any]]:
+    """The records of a dataset as they are; what is no record is passed over."""
+    for raw in _records(location):
+        if isinstance(raw, Raw) and isinstance(raw.record, Mapping):
+            yield raw.record
+
+
 def _records(location: str) -> Records:
     path = Path(location).expanduser()
     has_form_of_hub_id = location.count("/") == 1 and not path.suffix

@@ -82,7 +82,7 @@ def pipeline(
 ) -> tuple[Pipeline, ScriptedEngine]:
     engine = ScriptedEngine(script)
     checker = Checker(config, FakeEmbedder())  # type: ignore[arg-type]
-    return Pipeline(config, specs, engine, checker, port, Panel([], None)), engine
+    return Pipeline(config, specs, engine, checker, port, Panel([], None), {}), engine
 
 
 def test_it_fills_every_topic_exactly_and_then_ends(
@@ -128,7 +128,9 @@ def test_failed_answers_are_tried_again_a_bounded_number_of_times(
     engine = NeverAnswers(Script())
     checker = Checker(small, FakeEmbedder())  # type: ignore[arg-type]
     asyncio.run(
-        asyncio.wait_for(Pipeline(small, specs, engine, checker, port, Panel([], None)).run(), 60)
+        asyncio.wait_for(
+            Pipeline(small, specs, engine, checker, port, Panel([], None), {}).run(), 60
+        )
     )
     assert bench.coordinator.outcome()[0] is Status.SATURATED
     answers = Counter(r.split("-answer-")[0] for r in engine.requests if "-answer-" in r)
@@ -258,7 +260,7 @@ def test_a_client_at_risk_is_answered_under_the_crisis_policy(
     bench = Bench(specs, small, {"workplace-relationships": 12}, tmp_path)
     engine = Despairs(Script(too_short=0.1))
     checker = Checker(small, FakeEmbedder())  # type: ignore[arg-type]
-    work = Pipeline(small, specs, engine, checker, LocalPort(bench), Panel([], None))
+    work = Pipeline(small, specs, engine, checker, LocalPort(bench), Panel([], None), {})
     asyncio.run(asyncio.wait_for(work.run(), 60))
     calm = {prompt for at_risk, prompt in engine.asked if not at_risk}
     crisis = {prompt for at_risk, prompt in engine.asked if at_risk}
@@ -277,7 +279,7 @@ def judged_run(
     engine = ScriptedEngine(script)
     checker = Checker(config, FakeEmbedder())  # type: ignore[arg-type]
     panel = Panel([OwnSeat("own", "a model", engine, 0)], config.judge)
-    work = Pipeline(config, specs, engine, checker, LocalPort(bench), panel)
+    work = Pipeline(config, specs, engine, checker, LocalPort(bench), panel, {})
     asyncio.run(asyncio.wait_for(work.run(), 60))
     return bench, engine
 
@@ -330,7 +332,7 @@ def test_draining_ends_judgements_too(specs: Specs, tmp_path: Path) -> None:
     engine = SlowJudge(Script())
     checker = Checker(config, FakeEmbedder())  # type: ignore[arg-type]
     panel = Panel([OwnSeat("own", "a model", engine, 0)], config.judge)
-    work = Pipeline(config, specs, engine, checker, LocalPort(bench), panel)
+    work = Pipeline(config, specs, engine, checker, LocalPort(bench), panel, {})
 
     asyncio.run(drain_soon(work, bench))
     assert bench.coordinator.idle
