@@ -56,12 +56,18 @@ class Targets(Section):
         default_factory=dict, description="values that every record is to have, such as voice"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _explicit_needs_no_total(cls, value: Any) -> Any:
+        explicit = isinstance(value, dict) and value.get("policy") == "explicit"
+        return {"total": None} | value if explicit else value
+
     @model_validator(mode="after")
     def _explicit_names_topics(self) -> Targets:
         if self.policy == "explicit" and not self.topics:
             raise ValueError("policy 'explicit' asks for targets.topics, such as {anxiety: 10}")
         named = sum(self.topics.values())
-        if self.policy == "explicit" and "total" in self.model_fields_set and self.total != named:
+        if self.policy == "explicit" and self.total not in (None, named):
             raise ValueError(f"total is {self.total}, but the explicit topics sum to {named}")
         return self
 

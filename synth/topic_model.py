@@ -3,8 +3,7 @@
 A linear model on the embedding of a text, trained by `benchmarks/train_topics.py` on messages that
 were written for it and shipped as weights, for the shipped topics and the built-in embedder. For
 any other topics or embedder, the topic specs alone tell (see `synth/labeller.py`). Rows that the
-user has labelled make either better: a second linear model learns from the first one's scores and
-the embedding.
+user has labelled make either better.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ WEIGHTS = "topic_weights.npz"
 NONE = "none"  # the weights' class of texts that are about no topic
 _SPEC_SHARPNESS = 25.0  # of a softmax over mean cosines, which lie close together
 _SHOWN = 3
+_EPSILON = 1e-6
 
 Scores = npt.NDArray[np.float32]
 
@@ -115,42 +115,63 @@ class SpecTopics:
 class TaughtTopics:
     """Another scorer, corrected by rows that the user has labelled.
 
+    A linear correction of its log-probabilities, fitted to the labels by maximum likelihood and
+    pulled towards none: a few rows change little, many rows decide.
+
     Args:
         base: the scorer to start from.
         vectors: of the labelled rows, n x d.
         labels: their topics, all known to `base`.
     """
 
-    _STRENGTH = 5.0  # inverse of the regularisation, chosen by cross-validation
-    _EPSILON = 1e-4
+    _PULL = 1.0  # chosen by cross-validation, see docs/topics.md
+    _PULL_OF_BIAS = 0.1
 
     def __init__(self, base: TopicScorer, vectors: Vectors, labels: Sequence[str]):
-        from sklearn.linear_model import LogisticRegression
-
         self.topics = base.topics
         self._base = base
-        self._model = LogisticRegression(C=self._STRENGTH, max_iter=1000)
-        self._model.fit(self._features(vectors), labels)
-        self._columns = [self.topics.index(str(topic)) for topic in self._model.classes_]
-        counts = len(labels)
-        self._trust = counts / (counts + 10 * len(self.topics))
+        wanted = np.zeros((len(labels), len(self.topics) + 1))
+        wanted[np.arange(len(labels)), [self.topics.index(label) for label in labels]] = 1
+        self._coef, self._bias = self._fitted(vectors.astype(float), wanted)
 
-    def _features(self, vectors: Vectors) -> Scores:
-        return np.hstack([vectors, 0.2 * np.log(self._base.scores(vectors) + self._EPSILON)])
+    def _logits(self, vectors: Vectors) -> npt.NDArray[Any]:
+        scores = self._base.scores(vectors)
+        none = np.clip(1 - scores.sum(axis=1, keepdims=True), 0, 1)
+        return np.log(np.hstack([scores, none]) + _EPSILON)
+
+    def _fitted(
+        self, vectors: npt.NDArray[Any], wanted: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        from scipy.optimize import minimize
+
+        base = self._logits(vectors)
+        classes, dim = wanted.shape[1], vectors.shape[1]
+
+        def loss(flat: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
+            coef, bias = flat[: classes * dim].reshape(classes, dim), flat[classes * dim :]
+            found = softmax(base + vectors @ coef.T + bias)
+            error = found - wanted
+            value = -(wanted * np.log(found + _EPSILON)).sum()
+            value += 0.5 * self._PULL * ((coef**2).sum() + self._PULL_OF_BIAS * (bias**2).sum())
+            slope = error.T @ vectors + self._PULL * coef
+            return float(value), np.concatenate(
+                [slope.ravel(), error.sum(axis=0) + self._PULL * self._PULL_OF_BIAS * bias]
+            )
+
+        start = np.zeros(classes * dim + classes)
+        flat = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
+        return flat[: classes * dim].reshape(classes, dim), flat[classes * dim :]
 
     def scores(self, vectors: Vectors) -> Scores:
-        """See `TopicScorer`: a mean of both, the second trusted by how much it has seen."""
-        before = self._base.scores(vectors)
-        taught = np.zeros_like(before)
-        taught[:, self._columns] = self._model.predict_proba(self._features(vectors))
-        known = before.sum(axis=1, keepdims=True)
-        return (1 - self._trust) * before + self._trust * known * taught
+        """See `TopicScorer`."""
+        logits = self._logits(vectors) + vectors @ self._coef.T + self._bias
+        return np.asarray(softmax(logits)[:, :-1], dtype=np.float32)
 
 
-def softmax(logits: npt.NDArray[Any]) -> Scores:
+def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Probabilities by row."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def topic_scorer(specs: Specs, embedder: Embeds, config: EmbedderConfig) -> TopicScorer:

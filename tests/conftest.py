@@ -16,6 +16,8 @@ from synth.embedding import Embedder
 from synth.plan import Plan
 from synth.specs import Specs, load_specs
 
+pytest_plugins = ["tests.finished_run"]
+
 REPO = Path(__file__).parent.parent
 SPECS_DIR = REPO / "topic_specs"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -20,6 +21,8 @@ from synth.specs import Specs
 from tests.actors.test_faults import process_named
 from tests.actors.test_launch import orphans
 from tests.check_folder import digests, problems
+from tests.finished_run import ANSWERS
+from tests.finished_run import QUESTIONS as ASKED
 
 pytestmark = pytest.mark.engine
 
@@ -128,6 +131,35 @@ def test_a_preview_shows_prompt_and_records_and_keeps_nothing(tmp_path: Path) ->
     assert shown["topic"] == "grief-and-loss"
     assert "Topic: " in shown["prompt"][-1]["content"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_datasets_gap_is_filled_with_nothing_that_is_there(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    dataset, folder = tmp_path / "mine.csv", tmp_path / "run"
+    with open(dataset, "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerows([("Context", "Response"), *((question, ANSWERS[0]) for question in ASKED)])
+    fill = [*EVENFILL, "fill", str(dataset), "--topic", "sleep-improvement=2"]
+    done = subprocess.run(
+        [*fill, "--topic", "grief-and-loss=1", "--out", str(folder), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    topics = json.loads(done.stdout)["topics"]
+    held = {topic: figures["accepted"] for topic, figures in topics.items() if figures["accepted"]}
+    assert held == {"sleep-improvement": 2, "grief-and-loss": 1}
+    merged = tmp_path / "merged.csv"
+    export = ["export", str(folder), "--format", "own", "--merge", "--to", str(merged)]
+    subprocess.run([*EVENFILL, *export], check=True, capture_output=True)
+    with open(merged, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["Context"] for row in rows[:3]] == list(ASKED)
+    vectors = embedder.embed([row["Context"] for row in rows])
+    assert (vectors[3:] @ vectors.T - np.eye(6)[3:]).max() < 0.85
 
 
 def test_a_judge_on_the_writing_engine_scores_every_record_and_every_score_parses(

@@ -20,7 +20,7 @@ from synth.review.app import ReviewApp, marked
 from synth.review.queue import read_records
 from synth.review.verdicts import Verdicts
 from synth.store import run_files
-from tests.review.conftest import ANSWERS, NOTED, QUESTIONS
+from tests.finished_run import ANSWERS, NOTED, QUESTIONS
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 

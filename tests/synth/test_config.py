@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synth.config import Targets, content_of, differences, fingerprint, load_config
+from synth.config import (
+    RunConfig,
+    Targets,
+    content_of,
+    differences,
+    fingerprint,
+    load_config,
+)
 from synth.errors import ConfigError
 from synth.gates import registry
 from synth.targets import share_out
@@ -136,3 +143,9 @@ def test_shares_sum_to_the_total_and_miss_their_exact_share_by_less_than_one(
 def test_targets_that_cannot_hold_are_refused(targets: Targets, part: str) -> None:
     with pytest.raises(ConfigError, match=part):
         share_out(targets, WEIGHTS)
+
+
+def test_a_resolved_config_reads_back_as_itself() -> None:
+    for options in (["targets={policy: explicit, topics: {stress: 3}}"], ["targets.total=50"]):
+        config = load_config(None, options)
+        assert RunConfig.model_validate(config.model_dump(mode="json")) == config

@@ -13,7 +13,8 @@ from synth.judgement import Judgement, Score
 from synth.plan import make_plan
 from synth.protocol import AnswerBatch, Candidate, QuestionBatch, Tokens
 from synth.session import Session
-from tests.conftest import REPO
+
+REPO = Path(__file__).parent.parent
 
 TOPIC = "sleep-improvement"
 QUESTIONS = (
