@@ -44,6 +44,9 @@ def audit(rows: Iterable[Row], gates: Gates) -> Iterator[Audited]:
         yield Audited(row, tuple(flags))
 
 
+SEVERITIES = ("red", "yellow", "none")  # of a row
+
+
 @dataclass
 class Summary:
     """Counts over an audited dataset.
@@ -53,11 +56,12 @@ class Summary:
     """
 
     rows: int = 0
-    severities: Counter[str] = field(default_factory=Counter)
+    severities: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(SEVERITIES, 0)))
     rules: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
     def add(self, audited: Audited) -> None:
         """Count one row."""
         self.rows += 1
         self.severities[audited.severity] += 1
-        self.rules.update({(f.gate, f.rule, str(f.severity)) for f in audited.flags})
+        found = dict.fromkeys((f.gate, f.rule, str(f.severity)) for f in audited.flags)
+        self.rules.update(list(found))

@@ -184,13 +184,14 @@ class Balancer:
         """A question was refused on its merits.
 
         Args:
-            duplicate_of: opening of the question that it was too close to, if that is why.
+            duplicate_of: opening of the question that it was too close to, if that is why; empty
+                where it must not be told.
         """
         state = self.topics[slot.topic]
         state.asked -= 1
         self._cover(state, slot.situation, slot.facets, -1)
         self._learn_question(state, False, duplicate=duplicate_of is not None)
-        if duplicate_of is not None:
+        if duplicate_of:
             state.near_duplicates.append(duplicate_of)
 
     def dropped(self, slot: Slot, *, attempt: bool) -> None:

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -47,7 +47,9 @@ Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 class Targets(Section):
     """How many accepted records each topic must hold."""
 
-    policy: Literal["weight", "uniform", "explicit"] = "weight"
+    policy: Literal["weight", "uniform", "like", "explicit"] = Field(
+        "weight", description="how the total is shared out; like: as dataset.like is"
+    )
     total: int | None = Field(1217, ge=1, description="records over all topics")
     topics: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict, description="exact targets of single topics; the rest is shared out"
@@ -81,12 +83,19 @@ class DatasetConfig(Section):
         default_factory=dict, description="which columns are question, answer and topic"
     )
     on_bad: Literal["stop", "skip"] = Field("stop", description="what to do with a malformed row")
-    train: str | None = Field(None, description="labelled rows for the topic labeller to learn")
+    train: str | None = Field(
+        None, min_length=1, description="labelled rows for the topic labeller to learn"
+    )
     trust_labels: bool = Field(False, description="count its own topic labels instead of ours")
+    counted: bool = Field(
+        True, description="whether its rows count towards the targets; else those are new records"
+    )
     examples: int = Field(
         0, ge=0, le=8, description="rows that a prompt shows, to be written like; never copied"
     )
-    like: str | None = Field(None, description="dataset whose rows are shown instead of its own")
+    like: str | None = Field(
+        None, min_length=1, description="dataset whose rows are shown instead of its own"
+    )
 
 
 class ModelConfig(Section):
@@ -256,6 +265,12 @@ class RunConfig(Section):
     store: StoreConfig = StoreConfig()
     out: str = Field("runs/first", min_length=1)
 
+    @model_validator(mode="after")
+    def _like_names_rows(self) -> RunConfig:
+        if self.targets.policy == "like" and not (self.dataset and self.dataset.like):
+            raise ValueError("targets.policy is 'like', but dataset.like is not given")
+        return self
+
     @property
     def own_judges(self) -> tuple[JudgeSeat, ...]:
         """The judges that have a model of their own, and so engines of their own."""
@@ -279,8 +294,11 @@ def content_of(config: RunConfig) -> dict[str, Any]:
         content["judge"]["judges"] = [
             seat.model_dump(mode="json", exclude={"replicas"}) for seat in config.judge.judges
         ]
-    if config.dataset:  # what it holds is in the plan's digest
-        content["dataset"] = {"examples": config.dataset.examples}
+    if config.dataset:  # what it holds, and under which topics, is in the plan's digest
+        content["dataset"] = {
+            "examples": config.dataset.examples,
+            "counted": config.dataset.counted,
+        }
     content["gate_versions"] = gate_versions(config.gates)
     content["structured_output"] = config.engine.structured_output
     return content
@@ -317,11 +335,22 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
         data = read_yaml(path, ConfigError)
     for option in overrides:
         _apply(data, option)
+    return checked(RunConfig, data, where if path else "the options")
+
+
+Checked = TypeVar("Checked", bound=Section)
+
+
+def checked(model: type[Checked], data: Mapping[str, Any], where: str) -> Checked:
+    """A section of a config, made from `data`.
+
+    Raises:
+        ConfigError: names `where`, the key, what was found and what would be right.
+    """
     try:
-        return RunConfig.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        source = where if path else "the options"
-        raise ConfigError(source, *explain(error, RunConfig)) from error
+        raise ConfigError(where, *explain(error, model)) from error
 
 
 def _apply(data: dict[str, Any], option: str) -> None:

@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from synth import store
-from synth.config import DatasetConfig, RunConfig, Targets
+from synth.config import DatasetConfig, RunConfig, Targets, checked
 from synth.errors import ConfigError
-from synth.existing import open_existing
-from synth.gaps.assess import surveyor_for
+from synth.existing import whole_path
 from synth.plan import Plan, make_plan, specs_of
 from synth.records import Record
 from synth.report import Snapshot, Status
 from synth.segments import read_rows
 from synth.store import RunFiles
-from synth.targets import share_like
+from synth.targets import as_asked
 
 _RECORD = tuple(Record.model_fields)
+_EXAMPLES_LIKE = 2  # rows that a prompt shows when it is to write like them
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,17 @@ class Request:
 
     Attributes:
         topics: topic id -> new records, exactly so many.
-        total: rows that old and new ones are to be together, shared out by weight.
+        total: sum of what the topics are to hold, old and new, shared out as the config says; a
+            topic that holds more already keeps it.
         floor: rows that every topic is to have, old and new together.
         like: dataset whose topics' shares and manner the new records take.
         count: new records like those; as many as `like` has rows unless it is given.
         facets: facet -> value that every new record has.
-        examples: rows that a prompt shows, to be written like.
+        examples: rows that a prompt shows, to be written like; as the config says unless it is
+            given, and 2 with `like`.
+
+    Raises:
+        ConfigError: two of them contradict each other, or a number is below 1.
     """
 
     topics: Mapping[str, int] = field(default_factory=dict)
@@ -52,7 +57,20 @@ class Request:
     like: str | None = None
     count: int | None = None
     facets: Mapping[str, str] = field(default_factory=dict)
-    examples: int = 0
+    examples: int | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("topics", "total", "floor", "like")
+                 if getattr(self, name) not in (None, {})]  # fmt: skip
+        if len(given) > 1:
+            one, other = (f"--{name.removesuffix('s')}" for name in given[:2])
+            raise ConfigError(other, f"is given beside {one}", "Give one of them")
+        if self.count is not None and self.like is None:
+            raise ConfigError("--count", "is given without --like", "Use --total or --topic ID=N")
+        for name in ("total", "floor", "count"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ConfigError(f"--{name}", f"is {number}", "Give 1 or more")
 
 
 @dataclass(frozen=True)
@@ -124,48 +142,42 @@ def plan_fill(
         UserError: something the user has to mend.
     """
     base = base or Path()
-    how = DatasetConfig(location=dataset) if isinstance(dataset, str) else dataset
-    update: dict[str, Any] = {"examples": request.examples or how.examples}
-    if request.like is not None:
-        update["like"] = request.like
-    how = how.model_copy(update=update)
-    config = config.model_copy(update={"dataset": how} | ({"out": out} if out else {}))
-    targets = _targets(request, config, how, base)
+    how = _dataset(dataset, request, config)
+    update: dict[str, Any] = {"dataset": how} | ({"out": out} if out else {})
+    config = config.model_copy(update=update)
+    targets = _targets(request, config, base)
     facets = dict(config.targets.facets) | dict(request.facets)
     targets = targets.model_copy(update={"facets": facets})
     return make_plan(config.model_copy(update={"targets": targets}), base)
 
 
-def _targets(request: Request, config: RunConfig, how: DatasetConfig, base: Path) -> Targets:
-    given = {
-        "--topic": bool(request.topics),
-        "--total": request.total is not None,
-        "--floor": request.floor is not None,
-        "--like": request.like is not None,
-    }
-    several = [option for option, there in given.items() if there]
-    if len(several) > 1:
-        raise ConfigError(several[1], f"is given beside {several[0]}", "Give one of them")
-    if request.count is not None and request.like is None:
-        raise ConfigError("--count", "is given without --like", "Use --total or --topic ID=N")
-    if request.topics:
-        return Targets(policy="explicit", topics=dict(request.topics))
-    if request.total is not None:
-        return Targets(policy="weight", total=request.total)
-    specs = specs_of(config, base)
-    if request.floor is not None:
-        return Targets(policy="uniform", total=request.floor * len(specs.topics))
+def _dataset(dataset: str | DatasetConfig, request: Request, config: RunConfig) -> DatasetConfig:
+    """How the dataset is read and shown, its paths whole."""
+    given: dict[str, Any] = {}
+    if isinstance(dataset, DatasetConfig):
+        given = dataset.model_dump(exclude_unset=True)
+    elif config.dataset:
+        given = config.dataset.model_dump(exclude_unset=True)
+    if isinstance(dataset, str):
+        given["location"] = whole_path(dataset, Path())
+    if request.topics or request.like is not None:
+        given["counted"] = False
     if request.like is not None:
-        surveyor = surveyor_for(config, specs, how.train, how.trust_labels)
-        like = surveyor.survey(open_existing(how, request.like))
-        if not like.existing:
-            what = "none of its rows is about a topic known here"
-            raise ConfigError(request.like, what, "Give rows to write like")
-        count = request.count or like.rows
-        return Targets(policy="explicit", topics=share_like(count, like.existing))
-    if "targets" in config.model_fields_set:
-        return config.targets
-    return Targets(policy="weight", total=max(1, sum(1 for _ in open_existing(how))))
+        given["like"] = whole_path(request.like, Path())
+        given.setdefault("examples", _EXAMPLES_LIKE)
+    if request.examples is not None:
+        given["examples"] = request.examples
+    return checked(DatasetConfig, given, "dataset")
+
+
+def _targets(request: Request, config: RunConfig, base: Path) -> Targets:
+    if request.topics:
+        return checked(Targets, {"policy": "explicit", "topics": dict(request.topics)}, "--topic")
+    if request.like is not None:
+        count = {} if request.count is None else {"total": request.count}
+        return checked(Targets, {"policy": "like"} | count, "--like")
+    topics = len(specs_of(config, base).topics)
+    return as_asked(config.targets, request.total, request.floor, topics)
 
 
 def carry_out(
@@ -175,7 +187,13 @@ def carry_out(
     show: Callable[[Snapshot], None],
     say: Callable[[str], None],
 ) -> RunResult:
-    """Run a plan to its end; see `fill`."""
+    """Run a plan to its end; see `fill`. Where nothing is missing, nothing is started."""
+    if not any(plan.targets.values()):
+        reason = "nothing is missing"
+        status = Status.COMPLETE
+        return RunResult(
+            status, reason, 0, {"status": status, "reason": reason, "accepted": 0}, plan.files
+        )
     from actors.launch import Options, execute
 
     snapshot = execute(plan, Options(address, accept_changes), show, say)

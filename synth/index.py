@@ -73,7 +73,13 @@ class DuplicateIndex:
         return len(self._reserved)
 
     def add(self, ids: Sequence[str], vectors: Vectors, texts: Sequence[str]) -> None:
-        """Take in questions that are known to be distinct: from a store or an existing dataset."""
+        """Take in questions that are known to be distinct: from a store or an existing dataset.
+
+        Args:
+            ids: of the questions, n.
+            vectors: unit vectors, n x d.
+            texts: whose first words a prompt may be told to keep away from; may be empty.
+        """
         self._add(ids, vectors, [opening(text) for text in texts])
 
     def _add(self, ids: Sequence[str], vectors: Vectors, openings: Sequence[str]) -> None:

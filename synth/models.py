@@ -59,6 +59,19 @@ def resolve_embedder(name: str) -> str:
     return _local_or_hub("embedder.name", name)
 
 
+def embedder_revision(name: str) -> str | None:
+    """What changes when an embedder's weights do; None when that cannot be told cheaply."""
+    if name == BUILTIN:
+        files = sorted(Path(resolve_embedder(name)).glob("*"))
+        return " ".join(f"{file.name}:{file.stat().st_size}" for file in files if file.is_file())
+    if Path(name).expanduser().is_dir():
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json")
+    return Path(config).parent.name if isinstance(config, str) else None
+
+
 def _local_or_hub(field: str, name: str) -> str:
     path = Path(name).expanduser()
     if path.is_dir():

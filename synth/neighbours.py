@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
@@ -21,46 +22,38 @@ _BLOCK = 4096
 
 def nearest_others(vectors: Vectors) -> npt.NDArray[np.float32]:
     """Cosine of each unit vector (n x d) to its nearest other one; -1 where there is none."""
-    rows, dim = vectors.shape
-    if rows < 2:
-        return np.full(rows, -1.0, dtype=np.float32)
-    index = _index(vectors, dim)
-    found = np.empty(rows, dtype=np.float32)
-    for start in range(0, rows, _BLOCK):
-        block = np.ascontiguousarray(vectors[start : start + _BLOCK])
-        cosines, ids = index.search(block, 2)
-        own = ids[:, 0] == np.arange(start, start + len(block))
-        found[start : start + len(block)] = np.where(own, cosines[:, 1], cosines[:, 0])
+    first = _first_of_each(vectors)
+    distinct = np.flatnonzero(first == np.arange(len(first)))
+    found = np.full(len(first), -1.0, dtype=np.float32)
+    if len(distinct) > 1:
+        index = _index(vectors, distinct)
+        for start in range(0, len(distinct), _BLOCK):
+            chosen = distinct[start : start + _BLOCK]
+            cosines, ids = index.search(np.ascontiguousarray(vectors[chosen]), 2)
+            own = ids[:, 0] == np.arange(start, start + len(chosen))
+            found[chosen] = np.where(own, cosines[:, 1], cosines[:, 0])
+    copies = np.bincount(first, minlength=len(first))[first] > 1
+    found[copies] = 1.0
     return np.minimum(found, 1.0)
 
 
-def near_pairs(
-    vectors: Vectors, near: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Pairs of rows (unit vectors, n x d) whose cosine is `near` or more, each pair twice."""
-    rows, dim = vectors.shape
-    ones: list[npt.NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
-    others: list[npt.NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
-    if not rows:
-        return ones[0], others[0]
-    index = _index(vectors, dim)
-    for start in range(0, rows, _BLOCK):
-        block = np.ascontiguousarray(vectors[start : start + _BLOCK])
-        limits, _, ids = index.range_search(block, near)
-        counts = np.diff(limits.astype(np.int64))
-        ones.append(np.repeat(np.arange(start, start + len(block)), counts))
-        others.append(ids.astype(np.int64))
-    one, other = np.concatenate(ones), np.concatenate(others)
-    return one[one != other], other[one != other]
+def _first_of_each(vectors: Vectors) -> npt.NDArray[np.int64]:
+    """For each row the first one that is the same: thousands of copies would share one list."""
+    seen: dict[bytes, int] = {}
+    found = np.empty(len(vectors), dtype=np.int64)
+    for row, vector in enumerate(vectors):
+        key = hashlib.blake2b(vector.tobytes(), digest_size=16).digest()
+        found[row] = seen.setdefault(key, row)
+    return found
 
 
-def _index(vectors: Vectors, dim: int) -> Any:
-    rows = len(vectors)
+def _index(vectors: Vectors, chosen: npt.NDArray[np.int64]) -> Any:
+    rows, dim = len(chosen), vectors.shape[1]
     if rows <= _EXACT_UP_TO:
         exact = faiss.IndexFlatIP(dim)
-        exact.add(np.ascontiguousarray(vectors))
+        exact.add(np.ascontiguousarray(vectors[chosen]))
         return exact
-    lists = int(_LISTS_PER_ROOT * math.sqrt(rows))
+    lists = min(int(_LISTS_PER_ROOT * math.sqrt(rows)), rows // _TRAINED_ON)
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dim),
         dim,
@@ -68,9 +61,9 @@ def _index(vectors: Vectors, dim: int) -> Any:
         faiss.ScalarQuantizer.QT_fp16,
         faiss.METRIC_INNER_PRODUCT,
     )
-    chosen = np.linspace(0, rows - 1, min(rows, _TRAINED_ON * lists)).astype(np.int64)
-    index.train(np.ascontiguousarray(vectors[chosen]))
+    sample = np.linspace(0, rows - 1, min(rows, _TRAINED_ON * lists)).astype(np.int64)
+    index.train(np.ascontiguousarray(vectors[chosen[sample]]))
     for start in range(0, rows, _BLOCK):
-        index.add(np.ascontiguousarray(vectors[start : start + _BLOCK]))
+        index.add(np.ascontiguousarray(vectors[chosen[start : start + _BLOCK]]))
     index.nprobe = _PROBED
     return index

@@ -10,10 +10,10 @@ from typing import Any
 from synth import judging, prompts, store
 from synth.config import RunConfig, content_of, differences, fingerprint
 from synth.errors import StoreError
-from synth.existing import Existing, look_at
+from synth.existing import Existing, located, look_at
 from synth.specs import Specs, find_specs_dir, load_specs
 from synth.store import RunFiles
-from synth.targets import check_facets, share_out
+from synth.targets import check_facets, check_topics, missing, share_out, sized_like
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """The specs' digest, with the versions of prompts and judge, and the dataset's content."""
+        """The specs' digest, with the versions of prompts and judge, and the dataset's digest."""
         judge = f"-j{judging.VERSION}" if self.config.judge else ""
         dataset = f"-d{self.existing.digest}" if self.existing else ""
         return f"{self.specs.digest}-p{prompts.VERSION}{judge}{dataset}"
@@ -60,14 +60,26 @@ def make_plan(config: RunConfig, base: Path) -> Plan:
         UserError: whatever is wrong with specs, targets, dataset or the output path.
     """
     specs = specs_of(config, base)
-    targets = share_out(config.targets, {t: spec.weight for t, spec in specs.topics.items()})
-    check_facets(config.targets.facets, specs, [t for t, number in targets.items() if number])
+    check_topics(config.targets, specs.topics)
+    check_facets(config.targets.facets, specs, ())
     files = store.run_files(config.out)
+    weights = {topic: spec.weight for topic, spec in specs.topics.items()}
+    existing = None
     if config.dataset is None:
-        return Plan(config, specs, targets, files)
-    existing = look_at(config, config.dataset, specs)
-    if config.targets.policy != "explicit":
-        targets = {topic: max(0, n - existing.rows[topic]) for topic, n in targets.items()}
+        targets = share_out(config.targets, weights)
+    else:
+        dataset = located(config.dataset, base)
+        existing = look_at(config, dataset, specs)
+        rows = existing.total
+        if config.targets.policy == "like":
+            weights = {topic: existing.like.get(topic, 0) for topic in specs.topics}
+            rows = sum(existing.like.values())
+        goal = sized_like(config.targets, rows)
+        config = config.model_copy(update={"dataset": dataset, "targets": goal})
+        targets = share_out(goal, weights)
+        if dataset.counted:
+            targets = missing(targets, existing.rows)
+    check_facets(config.targets.facets, specs, [t for t, number in targets.items() if number])
     return Plan(config, specs, targets, files, existing)
 
 
@@ -87,10 +99,20 @@ def check_resumable(plan: Plan, accept_changes: bool) -> dict[str, Any] | None:
             f"holds vectors of another embedder ({'; '.join(changes)})",
             "Keep the embedder, or give another --out",
         )
+    if manifest.get("dataset_digest") != (plan.existing.texts if plan.existing else None):
+        raise StoreError(
+            str(plan.files.root),
+            "holds records that were kept apart from other rows: the dataset is not the one, or "
+            "not as it was",
+            "Bring it back, or give another --out",
+        )
     if accept_changes:
         return manifest
     if manifest.get("digest") != plan.digest:
-        changes.append(f"topic specs or prompts: {manifest.get('digest')} -> {plan.digest}")
+        changes.append(
+            "topic specs, prompts, judge or the topics of the dataset's rows: "
+            f"{manifest.get('digest')} -> {plan.digest}"
+        )
     raise StoreError(
         str(plan.files.root),
         "holds a run with another config (" + "; ".join(changes or ["unknown difference"]) + ")",

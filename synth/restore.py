@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synth.balancer import Balancer
-from synth.config import DatasetConfig
 from synth.errors import StoreError
-from synth.existing import existing_id, open_existing
+from synth.existing import TextDigest, existing_rows
 from synth.gaps.survey import CHUNK, chunks
 from synth.index import DuplicateIndex, ExactRepeats
 from synth.outbox import Decided
@@ -71,8 +70,7 @@ def restore(plan: Plan, embedder: Embeds, run_id: str, epoch: int) -> Restored:
     )
     tally = Tally({topic: TopicTally() for topic in plan.specs.topics})
     index, repeats = DuplicateIndex(dim, config.dedup.threshold), ExactRepeats()
-    if config.dataset:
-        _take_in_dataset(config.dataset, embedder, index, repeats)
+    _take_in_dataset(plan, embedder, index, repeats)
     decided = Decided()
     recent = tuple(f"{run_id}-{e:03d}-" for e in range(max(1, epoch - _REMEMBERED_EPOCHS), epoch))
     asked: dict[str, str] = {}  # slot id -> the topic that it was asked for
@@ -107,18 +105,24 @@ def restore(plan: Plan, embedder: Embeds, run_id: str, epoch: int) -> Restored:
 
 
 def _take_in_dataset(
-    dataset: DatasetConfig, embedder: Embeds, index: DuplicateIndex, repeats: ExactRepeats
+    plan: Plan, embedder: Embeds, index: DuplicateIndex, repeats: ExactRepeats
 ) -> None:
-    """What is there already must not be written again."""
-    for rows in chunks(open_existing(dataset), CHUNK):
-        asked = [row for row in rows if row.question]
-        ids = [existing_id(row) for row in asked]
-        questions = [row.question for row in asked]
-        index.add(ids, embedder.embed(questions), questions)
-        for row in rows:
+    """What is there already must not be written again, nor shown unasked: no openings."""
+    if plan.config.dataset is None or plan.existing is None:
+        return
+    texts = TextDigest()
+    for rows in chunks(existing_rows(plan.config.dataset), CHUNK):
+        asked = [(name, row.question) for name, row in rows if row.question]
+        vectors = embedder.embed([question for _, question in asked])
+        index.add([name for name, _ in asked], vectors, [""] * len(asked))
+        for name, row in rows:
+            texts.add(row)
             for text in (row.question, row.answer):
                 if text:
-                    repeats.claim(text, existing_id(row))
+                    repeats.claim(text, name)
+    if texts.hexdigest() != plan.existing.texts:
+        what = "has changed since the run was planned"
+        raise StoreError(plan.config.dataset.location, what, "Start again")
 
 
 def _compatible_rows(plan: Plan, dim: int) -> Iterator[pa.RecordBatch]:

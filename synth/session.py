@@ -117,6 +117,7 @@ class Session:
                 "strays": self.writer.strays,
                 "fingerprint": self._plan.fingerprint,
                 "digest": self._plan.digest,
+                "dataset_digest": self._plan.existing.texts if self._plan.existing else None,
                 "content": content_of(self._plan.config),
                 "config": self._plan.config.model_dump(mode="json"),
                 "targets": dict(self._plan.targets),

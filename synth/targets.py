@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from synth.config import Targets
+from synth.config import Targets, checked
 from synth.errors import ConfigError, did_you_mean
 from synth.specs import Specs
 
@@ -19,13 +19,7 @@ def share_out(targets: Targets, weights: Mapping[str, float]) -> dict[str, int]:
     Raises:
         ConfigError: a topic that does not exist, or single targets above the total.
     """
-    for topic in targets.topics:
-        if topic not in weights:
-            raise ConfigError(
-                "targets.topics",
-                f"there is no topic {topic!r}{did_you_mean(topic, weights)}",
-                "`evenfill topics` lists them",
-            )
+    check_topics(targets, weights)
     fixed = dict(targets.topics)
     if targets.policy == "explicit":
         return {topic: fixed.get(topic, 0) for topic in weights}
@@ -41,7 +35,7 @@ def share_out(targets: Targets, weights: Mapping[str, float]) -> dict[str, int]:
             "Raise the total or lower them",
         )
     open_weights = {
-        topic: weight if targets.policy == "weight" else 1.0
+        topic: 1.0 if targets.policy == "uniform" else weight
         for topic, weight in weights.items()
         if topic not in fixed
     }
@@ -53,6 +47,56 @@ def share_out(targets: Targets, weights: Mapping[str, float]) -> dict[str, int]:
         )
     shared = _largest_remainders(rest, open_weights)
     return {topic: fixed[topic] if topic in fixed else shared[topic] for topic in weights}
+
+
+def check_topics(targets: Targets, known: Iterable[str]) -> None:
+    """Check the topics that targets name.
+
+    Raises:
+        ConfigError: a topic that does not exist.
+    """
+    known = list(known)
+    for topic in targets.topics:
+        if topic not in known:
+            raise ConfigError(
+                "targets.topics",
+                f"there is no topic {topic!r}{did_you_mean(topic, known)}",
+                "`evenfill topics` lists them",
+            )
+
+
+def as_asked(targets: Targets, total: int | None, floor: int | None, topics: int) -> Targets:
+    """Targets as the options --total and --floor change them.
+
+    Args:
+        targets: the config's.
+        total: of all topics, shared out as the config says.
+        floor: of every topic, instead.
+        topics: how many there are.
+
+    Raises:
+        ConfigError: both are given, or the total contradicts the config.
+    """
+    if total is not None and floor is not None:
+        raise ConfigError("--floor", "is given beside --total", "Give one of them")
+    if floor is not None:
+        return checked(Targets, {"policy": "uniform", "total": floor * topics}, "--floor")
+    if total is not None:
+        given = targets.model_dump(exclude_unset=True)
+        return checked(Targets, given | {"total": total}, "--total")
+    return targets
+
+
+def missing(targets: Mapping[str, int], existing: Mapping[str, int]) -> dict[str, int]:
+    """Topic -> what it lacks; what it has too much is no debt of others."""
+    return {topic: max(0, number - existing.get(topic, 0)) for topic, number in targets.items()}
+
+
+def sized_like(targets: Targets, rows: int) -> Targets:
+    """Targets over a dataset: as large as it is, where nobody gave a total."""
+    if targets.policy == "explicit" or "total" in targets.model_fields_set:
+        return targets
+    return targets.model_copy(update={"total": max(1, rows)})
 
 
 def check_facets(fixed: Mapping[str, str], specs: Specs, topics: Sequence[str]) -> None:
@@ -80,15 +124,8 @@ def check_facets(fixed: Mapping[str, str], specs: Specs, topics: Sequence[str]) 
                 raise ConfigError(where, what, "Leave one of them out")
 
 
-def share_like(total: int, counts: Mapping[str, int]) -> dict[str, int]:
-    """Share a total out as `counts` are shared; they sum to it exactly."""
-    return _largest_remainders(total, {topic: n for topic, n in counts.items() if n})
-
-
 def _largest_remainders(total: int, weights: Mapping[str, float]) -> dict[str, int]:
-    if not weights:
-        return {}
-    whole = sum(weights.values())
+    whole = sum(weights.values()) or 1.0
     exact = {topic: total * weight / whole for topic, weight in weights.items()}
     shares = {topic: int(value) for topic, value in exact.items()}
     by_remainder = sorted(exact, key=lambda topic: (shares[topic] - exact[topic], topic))

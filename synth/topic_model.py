@@ -54,7 +54,7 @@ class Label:
 
 @dataclass(frozen=True)
 class LabelRule:
-    """When a score is a label.
+    """When a score is a label: the topic is likelier than none, and likely enough.
 
     Attributes:
         least: probability below which a text's topic is unknown.
@@ -192,10 +192,12 @@ def labels_of(topics: Sequence[str], scores: Scores, rule: LabelRule) -> list[La
     """What each row of `scores` says."""
     order = np.argsort(-scores, axis=1)[:, :_SHOWN]
     found = []
-    for row, columns in zip(scores, order, strict=True):
+    for row, columns, none in zip(scores, order, 1 - scores.sum(axis=1), strict=True):
         top = tuple((topics[column], round(float(row[column]), 4)) for column in columns)
-        best = top[0][1]
-        topic = top[0][0] if best >= rule.least else None
-        also = tuple(name for name, score in top[1:] if topic and score >= rule.also * best)
+        best = row[columns[0]]
+        topic = top[0][0] if best >= max(rule.least, none) else None
+        also = tuple(
+            topics[column] for column in columns[1:] if topic and row[column] >= rule.also * best
+        )
         found.append(Label(topic, top, also))
     return found

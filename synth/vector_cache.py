@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,10 +14,11 @@ from typing import Protocol, cast
 import numpy as np
 
 from synth.config import EmbedderConfig
-from synth.models import cache_dir
+from synth.models import cache_dir, embedder_revision
 from synth.protocol import Vectors
 
 _ASKED_AT_ONCE = 500  # keys in one SQL statement
+_log = logging.getLogger(__name__)
 _WAIT_S = 60.0  # for another process that writes
 
 
@@ -47,11 +49,14 @@ class VectorCache:
         self._path = path
         self.made = 0
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(self._connect(path)) as base:
-                base.execute("PRAGMA journal_mode=WAL")
-                base.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB, vector BLOB)")
-                base.execute("CREATE UNIQUE INDEX IF NOT EXISTS keys ON vectors (key)")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with closing(self._connect(path)) as base:
+                    base.execute("PRAGMA journal_mode=WAL")
+                    base.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB, vector BLOB)")
+                    base.execute("CREATE UNIQUE INDEX IF NOT EXISTS keys ON vectors (key)")
+            except (OSError, sqlite3.Error) as error:
+                self._go_without(error)
 
     @property
     def dim(self) -> int:
@@ -60,12 +65,21 @@ class VectorCache:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of `texts`, n x d; each distinct text is embedded once, ever."""
-        if self._path is None:
-            self.made += len(texts)
-            return self._embedder.embed(texts)
-        keys = [hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()
-                for text in texts]  # fmt: skip
-        with closing(self._connect(self._path)) as base:
+        if self._path is not None:
+            try:
+                return self._embedded(self._path, texts)
+            except sqlite3.Error as error:
+                self._go_without(error)
+        self.made += len(texts)
+        return self._embedder.embed(texts)
+
+    def _go_without(self, error: Exception) -> None:
+        _log.warning("%s cannot keep vectors (%s); going on without", self._path, error)
+        self._path = None
+
+    def _embedded(self, path: Path, texts: Sequence[str]) -> Vectors:
+        keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
+        with closing(self._connect(path)) as base:
             known = self._known(base, keys)
             new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
             if new:
@@ -98,8 +112,9 @@ class VectorCache:
 
 def cache_path(config: EmbedderConfig) -> Path | None:
     """The cache file of a model; None for one in a folder, whose content may change."""
-    if Path(config.name).expanduser().is_dir():
+    revision = embedder_revision(config.name)
+    if revision is None:
         return None
-    name = f"{config.name} {version('sentence-transformers')}"
+    name = f"{config.name} {revision} {version('sentence-transformers')}"
     key = hashlib.sha256(name.encode()).hexdigest()[:12]
     return cache_dir() / "vectors" / f"{key}.sqlite"

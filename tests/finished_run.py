@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from synth.config import METRICS, load_config
+from synth.config import METRICS, DatasetConfig, load_config
 from synth.embedding import Embedder
+from synth.existing import TextDigest, existing_rows
 from synth.gates import Flag, Severity, Stage
 from synth.judgement import Judgement, Score
 from synth.plan import make_plan
 from synth.protocol import AnswerBatch, Candidate, QuestionBatch, Tokens
 from synth.session import Session
+from synth.store import RunFiles, run_files
 
 REPO = Path(__file__).parent.parent
 
@@ -66,3 +69,16 @@ def run_folder(tmp_path: Path, embedder: Embedder) -> Path:
     session.coordinator.settle(rows)
     session.close()
     return folder
+
+
+def as_filled(folder: Path, dataset: DatasetConfig) -> RunFiles:
+    """Make the run in a folder one that filled `dataset`, by what its manifest says."""
+    path = folder / "run.json"
+    manifest = json.loads(path.read_text())
+    texts = TextDigest()
+    for _, row in existing_rows(dataset):
+        texts.add(row)
+    manifest["config"]["dataset"] = dataset.model_dump(mode="json")
+    manifest["dataset_digest"] = texts.hexdigest()
+    path.write_text(json.dumps(manifest))
+    return run_files(str(folder))

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from synth.cli.common import ConfigOption, JsonOption, SetOption, load, out, overrides
+from synth.cli.common import ConfigOption, JsonOption, SetOption, err, load, out, overrides
 from synth.cli.datasets import (
     ColumnsOption,
     DatasetArgument,
@@ -19,6 +20,7 @@ from synth.cli.datasets import (
     open_dataset,
     tell_malformed,
 )
+from synth.errors import did_you_mean
 
 if TYPE_CHECKING:
     from synth.audit import Summary
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
     from synth.sources import Source
     from synth.specs import Specs
 
+_SHOWN_FOREIGN = 3  # labels that name no topic
+
 
 def audit(
     dataset: DatasetArgument,
     form: FormOption = None,
     columns: ColumnsOption = None,
-    on_bad: OnBadOption = "stop",
+    on_bad: OnBadOption = None,
     flagged: Annotated[
         Path | None, typer.Option("--out", help="JSON lines of the flagged rows, with spans.")
     ] = None,
@@ -48,7 +52,7 @@ def audit(
     loaded, _ = load(config, overrides(options))
     gates = Gates(loaded.gates if "gates" in loaded.model_fields_set else AUDIT_CHOICES)
     summary = Summary()
-    with lines_to(flagged, "--out") as write:
+    with lines_to(flagged, "--out", dataset) as write:
         for audited in run_audit(source, gates):
             summary.add(audited)
             if as_json:
@@ -56,20 +60,21 @@ def audit(
             if audited.flags:
                 texts = {"question": audited.row.question, "answer": audited.row.answer}
                 write(audited.as_dict() | texts)
-    if not as_json:
+    if as_json:
+        tell_malformed(source, err)
+    else:
         _print_audit(dataset, source, summary)
 
 
 def _print_audit(dataset: str, source: Source, summary: Summary) -> None:
-    table = Table(title=f"{dataset}: {summary.rows} rows, read as {source.form.name}")
+    title = f"{dataset}: {summary.rows} rows, read as {source.form.name}"
+    table = Table(title=escape(title))
     for name in ("gate", "rule", "severity", "rows", "share"):
         table.add_column(name, justify="right" if name in ("rows", "share") else "left")
     for (gate, rule, severity), count in summary.rules.most_common():
         table.add_row(gate, rule, severity, str(count), f"{count / summary.rows:.1%}")
     out.print(table)
-    counts = ", ".join(
-        f"{summary.severities[level]} {level}" for level in ("red", "yellow", "none")
-    )
+    counts = ", ".join(f"{number} {level}" for level, number in summary.severities.items())
     out.print(f"rows: {counts}", highlight=False)
     tell_malformed(source)
 
@@ -93,34 +98,39 @@ def gaps(
     safety: Annotated[bool, typer.Option(help="Look for unsafe rows, by phrases.")] = True,
     form: FormOption = None,
     columns: ColumnsOption = None,
-    on_bad: OnBadOption = "stop",
+    on_bad: OnBadOption = None,
     config: ConfigOption = None,
     options: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show which topics of a dataset are thin, redundant or unsafe."""
-    from synth.gaps.assess import Wanted, assess, surveyor_for
-    from synth.gaps.figure import draw
+    from synth.gaps.assess import assess, surveyor_for
+    from synth.gaps.figure import check_picture, draw
     from synth.plan import specs_of
+    from synth.targets import as_asked
 
     loaded, base = load(config, overrides(options))
     specs = specs_of(loaded, base)
-    wanted = Wanted.of(loaded, total, floor)
-    surveyor = surveyor_for(loaded, specs, train, trust_labels)
-    source = open_dataset(dataset, form, columns, on_bad)
-    with lines_to(labels, "--labels") as write:
-        found = assess(source, surveyor, wanted, specs, safety, write)
+    targets = as_asked(loaded.targets, total, floor, len(specs.topics))
     if picture is not None:
-        draw(found, specs.topics, picture, f"{Path(dataset).name}: {found.survey.rows} rows")
+        check_picture(picture)
+    source = open_dataset(dataset, form, columns, on_bad)
+    taught_by = open_dataset(train, None, None, on_bad) if train is not None else None
+    with lines_to(labels, "--labels", dataset, train) as write:
+        surveyor = surveyor_for(loaded, specs, taught_by, trust_labels)
+        found = assess(source, surveyor, targets, specs, safety, write)
     if as_json:
         print(json.dumps(found.as_dict(), ensure_ascii=False))
     else:
         _print_gaps(dataset, source, found, specs)
+    if picture is not None:
+        draw(found, specs.topics, picture, f"{Path(dataset).name}: {found.survey.rows} rows")
 
 
 def _print_gaps(dataset: str, source: Source, found: Gaps, specs: Specs) -> None:
     survey = found.survey
-    table = Table(title=f"{dataset}: {survey.rows} rows, read as {source.form.name}")
+    title = f"{dataset}: {survey.rows} rows, read as {source.form.name}"
+    table = Table(title=escape(title))
     for name in ("topic", "existing", "target", "missing", "near 0.85"):
         table.add_column(name, justify="left" if name == "topic" else "right")
     for topic, gap in found.topics.items():
@@ -151,6 +161,13 @@ def _print_gaps(dataset: str, source: Source, found: Gaps, specs: Specs) -> None
                 markup=False,
                 highlight=False,
             )
+    for label, count in compared.foreign.most_common(_SHOWN_FOREIGN):
+        hint = did_you_mean(label, [spec.name for spec in specs.topics.values()])
+        out.print(
+            f"label {label!r} of {count} rows names no topic known here{hint}",
+            markup=False,
+            highlight=False,
+        )
     if found.safety is not None:
         red = found.safety.severities["red"]
         out.print(

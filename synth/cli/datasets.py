@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from synth.cli.common import out
 from synth.errors import ConfigError, StoreError
+from synth.sources.rows import OnBad
 
 if TYPE_CHECKING:
     from synth.sources import Source
@@ -26,7 +29,8 @@ ColumnsOption = Annotated[
     str | None, typer.Option(help="question=COLUMN,answer=COLUMN[,topic=COLUMN]")
 ]
 OnBadOption = Annotated[
-    str, typer.Option("--on-bad", help="stop or skip: what to do with a malformed row.")
+    OnBad | None,
+    typer.Option("--on-bad", help="What to do with a malformed row; stop unless it is given."),
 ]
 
 
@@ -34,43 +38,71 @@ def read_columns(text: str | None) -> dict[str, str]:
     """`question=Q,answer=A` as a mapping; empty for None."""
     if text is None:
         return {}
-    pairs = [part.partition("=") for part in text.split(",")]
-    if not all(column for _, _, column in pairs):
-        raise ConfigError("--columns", f"is {text!r}", "Write question=COLUMN,answer=COLUMN")
-    return {part.strip(): column.strip() for part, _, column in pairs}
+    return named_values("--columns", text.split(","))
 
 
-def check_on_bad(value: str) -> None:
-    """Refuse anything but stop and skip."""
-    if value not in ("stop", "skip"):
-        raise ConfigError("--on-bad", f"is {value!r}", "Give stop or skip")
+def named_values(option: str, given: Sequence[str]) -> dict[str, str]:
+    """`["a=1", "b=2"]` as a mapping."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (sign and name.strip() and value.strip()):
+            raise ConfigError(option, f"is {text!r}", f"Write {option} NAME=VALUE")
+        if name.strip() in found:
+            raise ConfigError(option, f"names {name.strip()!r} twice", "Name each once")
+        found[name.strip()] = value.strip()
+    return found
 
 
-def open_dataset(dataset: str, form: str | None, columns: str | None, on_bad: str) -> Source:
+def open_dataset(
+    dataset: str, form: str | None, columns: str | None, on_bad: OnBad | None
+) -> Source:
     """Open a dataset as the options say."""
-    from synth.sources import OnBad, open_source
+    from synth.sources import open_source
 
-    check_on_bad(on_bad)
-    return open_source(dataset, form, read_columns(columns), OnBad(on_bad))
+    return open_source(dataset, form, read_columns(columns), on_bad or OnBad.STOP)
 
 
 @contextmanager
-def lines_to(path: Path | None, option: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A function that appends one JSON line to a new file, or does nothing without one."""
+def lines_to(
+    path: Path | None, option: str, *inputs: str | None
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A function that writes one JSON line to a file, or does nothing without one.
+
+    The file is there when all went well; until then an older one of that name stays as it is.
+
+    Args:
+        path: of the file.
+        option: that named it.
+        inputs: what is being read, which the file must not be.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     if path is None:
         yield lambda _: None
         return
+    for place in inputs:
+        if place and Path(place).exists() and path.resolve().is_relative_to(Path(place).resolve()):
+            raise StoreError(option, f"{path} is what is being read", "Name another file")
+    aside = path.with_name(f".{path.name}.part")
     try:
-        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+        file = open(aside, "w", encoding="utf-8")  # noqa: SIM115 - closed below
     except OSError as error:
         raise StoreError(option, f"{path} cannot be written ({error})", "Name a file") from error
-    with file:
-        yield lambda data: print(json.dumps(data, ensure_ascii=False), file=file)
+    try:
+        with file:
+            yield lambda data: print(json.dumps(data, ensure_ascii=False), file=file)
+        os.replace(aside, path)
+    except OSError as error:
+        raise StoreError(option, f"{path} cannot be written ({error})", "Mend that") from error
+    finally:
+        aside.unlink(missing_ok=True)
 
 
-def tell_malformed(source: Source) -> None:
+def tell_malformed(source: Source, to: Console = out) -> None:
     """Name the first rows that were skipped, and how many there were."""
     for bad in source.malformed[:_SHOWN_BAD]:
-        out.print(f"skipped {bad.place}: {bad.problem}", markup=False, highlight=False)
-    if len(source.malformed) > _SHOWN_BAD:
-        out.print(f"skipped {len(source.malformed)} rows in all", highlight=False)
+        to.print(f"skipped {bad.place}: {bad.problem}", markup=False, highlight=False)
+    if source.malformed_count > _SHOWN_BAD:
+        to.print(f"skipped {source.malformed_count} rows in all", highlight=False)

@@ -29,10 +29,10 @@ def export(
         str | None, typer.Option(metavar="NAME", help="Push to the hub, private, instead.")
     ] = None,
     eval_share: Annotated[
-        float, typer.Option(min=0, max=0.5, help="Share held out; near neighbours stay together.")
+        float, typer.Option(help="Share held out, up to 0.5; near neighbours stay together.")
     ] = 0.0,
     near: Annotated[
-        float, typer.Option(min=0, max=1, help="Cosine from which two records stay together.")
+        float, typer.Option(help="Cosine from which two records stay together, 0.5 to 1.")
     ] = 0.8,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 7,
     merge: Annotated[
@@ -40,6 +40,9 @@ def export(
     ] = False,
     reviewed_only: Annotated[
         bool, typer.Option("--reviewed-only", help="Only what a reviewer accepted or edited.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier export of that name.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,14 +54,26 @@ def export(
     files = run_files(folder)
     if to is None and push is None:
         to = Path(f"{Path(folder).name or 'export'}-{shape}.jsonl")
-    done = write(files, Export(shape, to, push, eval_share, near, seed, merge, reviewed_only))
+    how = Export(shape, to, push, eval_share, near, seed, merge, reviewed_only, force)
+    done = write(files, how)
     card = str(done.card) if done.card else None
     if as_json:
-        print(json.dumps({"records": done.records, "left_out": done.left_out, "card": card}))
+        told = {
+            "records": done.records,
+            "left_out": done.left_out,
+            "skipped": done.skipped,
+            "files": {split: str(path) for split, path in done.files.items()},
+            "card": card,
+            "notes": list(done.notes),
+        }
+        print(json.dumps(told))
         return
-    told = ", ".join(f"{number} records ({name})" for name, number in done.records.items())
-    out.print(f"{to or push}: {told}", markup=False, highlight=False)
+    for split, number in done.records.items():
+        place = done.files.get(split, push)
+        out.print(f"{place}: {number} records ({split})", markup=False, highlight=False)
     if done.left_out:
         out.print(f"{done.left_out} records were left out", highlight=False)
+    for note in done.notes:
+        out.print(note, markup=False, highlight=False)
     if card:
         out.print(f"card: {card}", markup=False, highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,27 +26,14 @@ from synth.cli.datasets import (
     DatasetArgument,
     FormOption,
     OnBadOption,
-    check_on_bad,
+    named_values,
     read_columns,
 )
 from synth.errors import ConfigError
 
 
-def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
-    """`["a=1", "b=2"]` as a mapping."""
-    found: dict[str, str] = {}
-    for text in given or []:
-        name, sign, value = text.partition("=")
-        if not (sign and name.strip() and value.strip()):
-            raise ConfigError(option, f"is {text!r}", f"Write {option} NAME=VALUE")
-        if name.strip() in found:
-            raise ConfigError(option, f"names {name.strip()!r} twice", "Name each once")
-        found[name.strip()] = value.strip()
-    return found
-
-
 def _numbers(option: str, given: list[str] | None) -> dict[str, int]:
-    pairs = _pairs(option, given)
+    pairs = named_values(option, given or [])
     for name, value in pairs.items():
         if not value.isdecimal() or not int(value):
             what = f"asks for {value!r} records of {name!r}"
@@ -59,7 +47,7 @@ def fill(
         list[str] | None, typer.Option(metavar="ID=N", help="N new records of a topic.")
     ] = None,
     total: Annotated[
-        int | None, typer.Option(min=1, help="Rows wanted in all, old and new, by weight.")
+        int | None, typer.Option(min=1, help="Rows wanted in all, old and new, shared out.")
     ] = None,
     floor: Annotated[
         int | None, typer.Option(min=1, help="Rows wanted of every topic, old and new.")
@@ -74,8 +62,9 @@ def fill(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Every new record is so.")
     ] = None,
     examples: Annotated[
-        int, typer.Option(min=0, max=8, help="Rows shown to the model, to be written like.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, max=8, help="Rows shown to the model, to be written like."),
+    ] = None,
     train: Annotated[
         str | None, typer.Option(help="Dataset with topic labels of yours, to learn from.")
     ] = None,
@@ -87,7 +76,7 @@ def fill(
     ] = None,
     form: FormOption = None,
     columns: ColumnsOption = None,
-    on_bad: OnBadOption = "stop",
+    on_bad: OnBadOption = None,
     config: ConfigOption = None,
     options: SetOption = None,
     address: AddressOption = None,
@@ -95,38 +84,36 @@ def fill(
     as_json: JsonOption = False,
 ) -> None:
     """Write only what a dataset lacks, distinct from what is there; or resume that."""
-    from synth.config import DatasetConfig
+    from synth.config import DatasetConfig, checked
     from synth.display import run_display
+    from synth.existing import whole_path
     from synth.fill import Request, carry_out, plan_fill
 
     loaded, base = load(config, overrides(options, folder=folder))
-    check_on_bad(on_bad)
-    how = DatasetConfig(
-        location=dataset,
-        form=form,
-        columns=read_columns(columns),
-        on_bad="skip" if on_bad == "skip" else "stop",
-        train=train,
-        trust_labels=trust_labels,
-    )
+    given = loaded.dataset.model_dump(exclude_unset=True) if loaded.dataset else {}
+    said = {
+        "form": form,
+        "columns": read_columns(columns) or None,
+        "on_bad": on_bad,
+        "train": whole_path(train, Path()) if train is not None else None,
+        "trust_labels": trust_labels or None,
+    }
+    given |= {name: value for name, value in said.items() if value is not None}
+    how = checked(DatasetConfig, given | {"location": whole_path(dataset, Path())}, "the options")
     request = Request(
         topics=_numbers("--topic", topic),
         total=total,
         floor=floor,
         like=like,
         count=count,
-        facets=_pairs("--facet", facet),
+        facets=named_values("--facet", facet or []),
         examples=examples,
     )
     err.print(f"reading {dataset}", markup=False, highlight=False)
     plan = plan_fill(how, request, loaded, base)
     missing = {topic: number for topic, number in plan.targets.items() if number}
-    if not missing:
-        if as_json:
-            print(json.dumps({"status": "complete", "reason": "nothing is missing", "accepted": 0}))
-        else:
-            out.print(f"{dataset}: nothing is missing", markup=False, highlight=False)
-        return
+    if plan.existing and plan.existing.skipped:
+        err.print(f"{plan.existing.skipped} malformed rows were skipped", highlight=False)
     err.print(
         f"{sum(missing.values())} records are missing, of {len(missing)} topics", highlight=False
     )
@@ -135,6 +122,7 @@ def fill(
     if as_json:
         print(json.dumps(result.report))
     else:
-        print_report(dict(result.report))
+        if missing:
+            print_report(dict(result.report))
         out.print(f"{plan.files.root}: {result.reason}", markup=False, highlight=False)
     raise typer.Exit(exit_code(result.status))

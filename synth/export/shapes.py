@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from synth.errors import ConfigError
 from synth.shipped import shipped_text
-from synth.sources.forms import Form
 
 SYSTEM_PROMPT = " ".join(shipped_text("system_prompt.txt", "synth").split())
 
@@ -44,7 +42,8 @@ class Pair:
 Shape = Callable[[Pair], dict[str, Any]]
 
 
-def _evenfill(pair: Pair) -> dict[str, Any]:
+def evenfill(pair: Pair) -> dict[str, Any]:
+    """A pair under the names that a run folder has."""
     return {
         "id": pair.id,
         "topic": pair.topic,
@@ -77,40 +76,9 @@ def _share_gpt(pair: Pair) -> dict[str, Any]:
 
 
 SHAPES: Mapping[str, Shape] = {
-    "evenfill": _evenfill,
+    "evenfill": evenfill,
     "instruction": _instruction,
     "context-response": _context_response,
     "messages": _messages,
     "sharegpt": _share_gpt,
 }
-NESTED = ("messages", "sharegpt")  # that a table of plain cells cannot hold
-
-
-def shape_like(form: Form, columns: Sequence[str]) -> Shape:
-    """The shape of a dataset that exists, with its own columns and where each pair is from.
-
-    Args:
-        form: of the dataset.
-        columns: of its records.
-
-    Raises:
-        ConfigError: pairs cannot be written in that form.
-    """
-    if form.name in NESTED:
-        return lambda pair: SHAPES[form.name](pair) | pair.provenance
-    if not form.columns:
-        raise ConfigError(
-            "--format own",
-            f"is not possible for a dataset in the form {form.name!r}",
-            f"Give one of {', '.join(SHAPES)}",
-        )
-
-    def shape(pair: Pair) -> dict[str, Any]:
-        record: dict[str, Any] = dict.fromkeys(columns)
-        parts = {"question": pair.question, "answer": pair.answer, "topic": pair.topic}
-        for part, column in form.columns.items():
-            if column in record:
-                record[column] = parts[part]
-        return record | pair.provenance
-
-    return shape

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from synth.audit import Summary, audit
 from synth.config import RunConfig, Targets
@@ -12,12 +14,12 @@ from synth.embedding import Embedder
 from synth.errors import ConfigError
 from synth.gaps.report import Gaps, gaps_of
 from synth.gaps.shipped import ShippedLabels
-from synth.gaps.survey import Surveyor
+from synth.gaps.survey import CHUNK, Surveyor
 from synth.gates import safety
 from synth.gates.registry import GateChoice, Gates
-from synth.sources import Row, Source, SourceError, open_source
+from synth.sources import Row, Source, SourceError
 from synth.specs import Specs
-from synth.targets import share_out
+from synth.targets import check_topics, share_out, sized_like
 from synth.topic_model import Label, LabelRule, TaughtTopics, TopicScorer, topic_scorer
 from synth.vector_cache import VectorCache, cache_path
 
@@ -27,51 +29,18 @@ _QUICK_CHOICES = (
     GateChoice(name="pii"),
 )
 _LEAST_TAUGHT = 2  # different topics, or there is nothing to learn
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a dataset should hold.
-
-    Attributes:
-        targets: how a total is shared out; None stands for the rows that there are, by weight.
-        floor: rows of every topic, instead.
-    """
-
-    targets: Targets | None = None
-    floor: int | None = None
-
-    @classmethod
-    def of(cls, config: RunConfig, total: int | None, floor: int | None) -> Wanted:
-        """As options say, or else the config, if it says anything.
-
-        Raises:
-            ConfigError: both options are given.
-        """
-        if total is not None and floor is not None:
-            raise ConfigError("--floor", "is given beside --total", "Give one of them")
-        if total is not None:
-            return cls(config.targets.model_copy(update={"total": total}))
-        named = config.targets if "targets" in config.model_fields_set else None
-        return cls(named, floor)
-
-    def by_topic(self, specs: Specs, rows: int) -> dict[str, int]:
-        """Topic -> rows wanted, in a dataset that has `rows`."""
-        if self.floor is not None:
-            return dict.fromkeys(specs.topics, self.floor)
-        targets = self.targets or Targets(total=max(1, rows))
-        return share_out(targets, {topic: spec.weight for topic, spec in specs.topics.items()})
+_MOST_TAUGHT = 20_000  # rows; of more, a sample by their content
 
 
 def surveyor_for(
-    config: RunConfig, specs: Specs, train: str | None = None, trust_shipped: bool = False
+    config: RunConfig, specs: Specs, train: Source | None = None, trust_shipped: bool = False
 ) -> Surveyor:
     """A surveyor with the configured embedder, and what it can learn from `train`.
 
     Args:
         config: for the embedder.
         specs: the topics.
-        train: location of a dataset whose topic labels are right.
+        train: a dataset whose topic labels are right.
         trust_shipped: take a dataset's own labels where they name a topic.
 
     Raises:
@@ -82,23 +51,32 @@ def surveyor_for(
     shipped = ShippedLabels(specs.topics)
     scorer = topic_scorer(specs, embedder, config.embedder)
     if train is not None:
-        scorer = _taught(scorer, embedder, shipped, open_source(train), train)
+        scorer = _taught(scorer, embedder, shipped, train)
     return Surveyor(scorer, embedder, LabelRule(), shipped, trust_shipped)
 
 
 def _taught(
-    scorer: TopicScorer, embedder: VectorCache, shipped: ShippedLabels, rows: Source, name: str
+    scorer: TopicScorer, embedder: VectorCache, shipped: ShippedLabels, rows: Source
 ) -> TopicScorer:
-    texts, topics = [], []
+    drawn: list[tuple[bytes, str, str]] = []  # lot, text, topic
     for row in rows:
         known = shipped.read(row.topic) if row.topic else ()
         if known and row.question:
-            texts.append(row.subject)
-            topics.append(known[0])
+            lot = hashlib.blake2b(row.subject.encode(), digest_size=8).digest()
+            drawn.append((lot, row.subject, known[0]))
+            if len(drawn) > 2 * _MOST_TAUGHT:
+                drawn = sorted(drawn)[:_MOST_TAUGHT]
+    drawn = sorted(drawn)[:_MOST_TAUGHT]
+    topics = [topic for _, _, topic in drawn]
     if len(set(topics)) < _LEAST_TAUGHT:
         what = f"has labels for {len(set(topics))} of our topics"
-        raise SourceError(name, what, "Give rows whose topic column names at least two of them")
-    return TaughtTopics(scorer, embedder.embed(texts), topics)
+        hint = "Give rows whose topic column names at least two of them"
+        raise SourceError(rows.location, what, hint)
+    parts = [
+        embedder.embed([text for _, text, _ in drawn[start : start + CHUNK]])
+        for start in range(0, len(drawn), CHUNK)
+    ]
+    return TaughtTopics(scorer, np.concatenate(parts), topics)
 
 
 Write = Callable[[Mapping[str, Any]], None]
@@ -107,7 +85,7 @@ Write = Callable[[Mapping[str, Any]], None]
 def assess(
     source: Source,
     surveyor: Surveyor,
-    wanted: Wanted,
+    targets: Targets,
     specs: Specs,
     look_for_harm: bool,
     write: Write,
@@ -117,11 +95,17 @@ def assess(
     Args:
         source: its rows.
         surveyor: labels them.
-        wanted: targets.
+        targets: what it should hold; as many rows as it has unless they give a total.
         specs: the topics.
         look_for_harm: whether the safety gate's phrases and the gate of identifiers read it all.
         write: given one mapping per row: `row`, `topic`, `top` and `also`.
+
+    Raises:
+        UserError: the dataset or the targets are at fault.
     """
+    if targets.policy == "like":
+        raise ConfigError("targets.policy", "is 'like'", "Give weight, uniform or explicit here")
+    check_topics(targets, specs.topics)
     summary = Summary() if look_for_harm else None
     gates = Gates(_QUICK_CHOICES)
 
@@ -133,4 +117,5 @@ def assess(
                 summary.add(audited)
 
     survey = surveyor.survey(source, on_label)
-    return gaps_of(survey, wanted.by_topic(specs, survey.rows), summary)
+    weights = {topic: spec.weight for topic, spec in specs.topics.items()}
+    return gaps_of(survey, share_out(sized_like(targets, survey.rows), weights), summary)

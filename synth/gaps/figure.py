@@ -9,7 +9,21 @@ from synth.errors import StoreError
 from synth.gaps.report import Gaps
 from synth.specs import TopicSpec
 
+_ENDINGS = (".png", ".svg", ".pdf")
 _HAVE, _LACK, _OVER = "#3b6ea5", "#e08a2e", "#a9c1da"
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be written, before the work.
+
+    Raises:
+        StoreError: its ending names no format, or there is no such folder.
+    """
+    if path.suffix not in _ENDINGS:
+        what = f"ends in {path.suffix!r}" if path.suffix else "has no ending"
+        raise StoreError(str(path), what, f"Name a file in {', '.join(_ENDINGS)}")
+    if not path.absolute().parent.is_dir():
+        raise StoreError(str(path), "lies in no folder that exists", "Make the folder first")
 
 
 def draw(gaps: Gaps, specs: Mapping[str, TopicSpec], path: Path, title: str) -> None:

@@ -13,6 +13,7 @@ from synth.gaps.survey import Survey
 from synth.neighbours import THRESHOLDS, nearest_others
 
 _CONFUSIONS = 10
+_SHOWN = 20  # malformed rows
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Gaps:
         report: dict[str, Any] = {
             "rows": survey.rows,
             "unknown": survey.unknown,
-            "malformed": len(survey.malformed),
+            "malformed": survey.malformed_count,
+            "malformed_first": [asdict(bad) for bad in survey.malformed[:_SHOWN]],
             "topics": {
                 topic: {
                     "existing": gap.existing,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from synth.vector_cache import Embeds
 CHUNK = 1024
 _EXAMPLES = 20  # disagreements kept, the surest ones
 _UNKNOWN = -1
+_OPENING = 160  # characters of a row that an example shows
+_FOREIGN = 1000  # different labels that name no topic; more are counted as one
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,18 @@ class Comparison:
             self.agreed += 1
             return
         self.confusions[shipped[0], label.topic] += 1
-        opening = " ".join(row.subject.split()[:25])
+        opening = " ".join(row.subject[: 2 * _OPENING].split())[:_OPENING]
         self.examples.append(
             Disagreement(row.number, shipped[0], label.topic, label.confidence, opening)
         )
         if len(self.examples) > 2 * _EXAMPLES:
             self._keep_surest()
+
+    def add_foreign(self, label: str) -> None:
+        """Count a label that names no topic."""
+        if label not in self.foreign and len(self.foreign) >= _FOREIGN:
+            label = "(others)"
+        self.foreign[label] += 1
 
     def _keep_surest(self) -> None:
         self.examples.sort(key=lambda example: -example.confidence)
@@ -93,7 +101,8 @@ class Survey:
         unknown: rows that are about no topic that we know.
         facets: (facet, value) -> rows that say so themselves.
         comparison: with the labels that the dataset ships.
-        malformed: rows that could not be read.
+        malformed: the first rows that could not be read.
+        malformed_count: how many could not.
     """
 
     topics: Sequence[str]
@@ -104,6 +113,7 @@ class Survey:
     facets: Counter[tuple[str, str]]
     comparison: Comparison
     malformed: Sequence[Malformed]
+    malformed_count: int
 
     @property
     def rows(self) -> int:
@@ -111,6 +121,7 @@ class Survey:
         return self.existing.total() + self.unknown
 
 
+Item = TypeVar("Item")
 OnLabel = Callable[[Row, str | None, Label], None]
 
 
@@ -191,6 +202,7 @@ class Surveyor:
             facets,
             comparison,
             source.malformed,
+            source.malformed_count,
         )
 
     def _topic(self, row: Row, label: Label, comparison: Comparison) -> str | None:
@@ -199,14 +211,14 @@ class Surveyor:
             return ours
         shipped = self._shipped.read(row.topic)
         if not shipped:
-            comparison.foreign[row.topic] += 1
+            comparison.add_foreign(row.topic)
             return ours
         if row.question:
             comparison.add(row, shipped, label)
         return shipped[0] if self._trust_shipped else ours
 
 
-def chunks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+def chunks(rows: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Lists of up to `size` rows."""
     iterator = iter(rows)
     while chunk := list(islice(iterator, size)):

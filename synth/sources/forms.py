@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from synth.sources.values import content_of, label_of, text_of, turns_of
+
 UNKNOWN_LICENCE = "not known; ask whoever published it"
 _TAG = re.compile(r"<[^>]{1,200}>")
 _CLIENT = ("user", "client", "human", "seeker", "usr", "speaker", "patient")
 _COUNSELLOR = ("assistant", "counselor", "counsellor", "gpt", "supporter", "sys", "listener",
                "agent", "therapist", "bot", "model")  # fmt: skip
+_TEXTS = ("question", "answer")
+_NEITHER = ("system", "developer", "tool")
 
 
 class Pair(NamedTuple):
@@ -43,16 +47,16 @@ class Form:
     licence: str = UNKNOWN_LICENCE
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value).strip()
-
-
-def _plain(value: Any) -> str:
+def _plain(record: Mapping[str, Any], column: str) -> str:
     """Text without the mark-up that therapists' editors left."""
-    text = _text(value)
+    text = text_of(record.get(column), column)
     if "<" in text:
         text = _TAG.sub("", re.sub(r"(?i)<(?:br|/p|/div|/li)[^>]{0,40}>", "\n", text))
     return html.unescape(text).strip()
+
+
+def _label(record: Mapping[str, Any], column: str | None) -> str | None:
+    return None if column is None else label_of(record.get(column), column)
 
 
 def _has(*names: str) -> Callable[[Mapping[str, Any]], bool]:
@@ -65,11 +69,8 @@ def _flat(
     """The form of a table: `marks` are the columns that it is known by."""
 
     def pair(record: Mapping[str, Any]) -> Pair:
-        parts = {part: _text(record.get(column)) for part, column in columns.items()}
-        for part in ("question", "answer"):
-            if columns[part] not in record:
-                raise KeyError(columns[part])
-        return Pair(parts["question"], parts["answer"], parts.get("topic") or None)
+        question, answer = (text_of(record[columns[part]], columns[part]) for part in _TEXTS)
+        return Pair(question, answer, _label(record, columns.get("topic")))
 
     return Form(name, _has(*marks), pair, columns, licence)
 
@@ -80,57 +81,84 @@ def pair_of_columns(columns: Mapping[str, str]) -> Form:
 
 
 def _counsel_chat(record: Mapping[str, Any]) -> Pair:
-    topic = record.get("topic", record.get("topics"))
-    title, text = _plain(record.get("questionTitle")), _plain(record.get("questionText"))
-    return Pair(text or title, _plain(record.get("answerText")), _text(topic) or None, title)
+    topic = _label(record, "topic" if "topic" in record else "topics")
+    title, text = _plain(record, "questionTitle"), _plain(record, "questionText")
+    answer = _plain(record, "answerText")
+    return Pair(text, answer, topic, title) if text else Pair(title, answer, topic)
 
 
 def _instruction(record: Mapping[str, Any]) -> Pair:
-    question = _text(record["input"]) or _text(record["instruction"])
-    return Pair(question, _text(record["output"]), _text(record.get("topic")) or None)
+    question, instruction, answer = (
+        text_of(record[column], column) for column in ("input", "instruction", "output")
+    )
+    return Pair(question or instruction, answer, _label(record, "topic"))
 
 
 def of_turns(turns: Sequence[tuple[str, str]]) -> Pair:
-    """All that the client and the counsellor said, each in one text."""
+    """All that the client and the counsellor said, each in one text.
+
+    Args:
+        turns: of each its role and its text.
+
+    Raises:
+        ValueError: a role that is neither.
+    """
     sides: dict[str, list[str]] = {"client": [], "counsellor": []}
     for role, text in turns:
         if role.lower() in _CLIENT:
             sides["client"].append(text)
         elif role.lower() in _COUNSELLOR:
             sides["counsellor"].append(text)
-        elif role.lower() not in ("system", "tool"):
+        elif role.lower() not in _NEITHER:
             raise ValueError(f"has a turn of {role!r}, who is neither client nor counsellor")
-    return Pair("\n".join(sides["client"]), "\n".join(sides["counsellor"]))
+    client, counsellor = ("\n".join(filter(None, texts)) for texts in sides.values())
+    return Pair(client, counsellor)
 
 
 def _of_keys(
-    turns: Sequence[Mapping[str, Any]], role: Sequence[str], content: Sequence[str]
+    record: Mapping[str, Any], column: str, role: Sequence[str], content: Sequence[str]
 ) -> Pair:
-    def first(turn: Mapping[str, Any], keys: Sequence[str]) -> str:
-        for key in keys:
-            if key in turn:
-                return _text(turn[key])
-        raise ValueError(f"has a turn without {keys[0]!r}")
+    """The pair of a dialogue whose turns have one of `role` and one of `content` as keys."""
+    turns = turns_of(record[column], column)
+    return of_turns(
+        [
+            (text_of(_first(turn, role), role[0]), content_of(_first(turn, content), content[0]))
+            for turn in turns
+        ]
+    )
 
-    return of_turns([(first(turn, role), first(turn, content)) for turn in turns])
+
+def _first(turn: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    for key in keys:
+        if turn.get(key) is not None:
+            return turn[key]
+    if not any(key in turn for key in keys):
+        raise ValueError(f"has a turn without {keys[0]!r}")
+    return None
 
 
 def _messages(record: Mapping[str, Any]) -> Pair:
-    turns = record.get("messages") or record.get("turns") or ()
-    return _of_keys(turns, ("role",), ("content",))
+    column = "messages" if record.get("messages") is not None else "turns"
+    return _of_keys(record, column, ("role",), ("content",))
 
 
 def _share_gpt(record: Mapping[str, Any]) -> Pair:
-    return _of_keys(record["conversations"], ("from", "role"), ("value", "content"))
+    return _of_keys(record, "conversations", ("from", "role"), ("value", "content"))
 
 
 def _es_conv(record: Mapping[str, Any]) -> Pair:
-    pair = _of_keys(record["dialog"], ("speaker", "role"), ("content", "text", "utterance"))
-    return pair._replace(topic=_text(record.get("problem_type")) or None)
+    pair = _of_keys(record, "dialog", ("speaker", "role"), ("content", "text", "utterance"))
+    return pair._replace(topic=_label(record, "problem_type"))
 
 
 def _es_conv_hub(record: Mapping[str, Any]) -> Pair:
-    return _es_conv(json.loads(record["text"]))
+    try:
+        inner = json.loads(text_of(record["text"], "text"))
+    except ValueError as error:
+        raise ValueError(f"has a 'text' that is no JSON ({error})") from error
+    if not isinstance(inner, Mapping):
+        raise ValueError(f"has a {type(inner).__name__} in 'text', where a dialogue should be")
+    return _es_conv(inner)
 
 
 def _is_es_conv_hub(record: Mapping[str, Any]) -> bool:
@@ -139,16 +167,18 @@ def _is_es_conv_hub(record: Mapping[str, Any]) -> bool:
 
 
 def _empathetic(record: Mapping[str, Any]) -> Pair:
-    rows = record["utterances"]
+    rows = turns_of(record["utterances"], "utterances")
+    if not rows:
+        raise ValueError("has no utterances")
     first = rows[0]["speaker_idx"]
     turns = [
         (
             "client" if row["speaker_idx"] == first else "counsellor",
-            row["utterance"].replace("_comma_", ","),
+            text_of(row["utterance"], "utterance").replace("_comma_", ","),
         )
         for row in rows
     ]
-    return of_turns(turns)._replace(topic=_text(rows[0].get("context")) or None)
+    return of_turns(turns)._replace(topic=_label(rows[0], "context"))
 
 
 _QUESTION_ANSWER = {"question": "question", "answer": "answer", "topic": "topic"}

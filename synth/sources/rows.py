@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -11,6 +12,14 @@ from synth.errors import UserError
 
 class SourceError(UserError):
     """A dataset that cannot be read as what it seems to be."""
+
+    def __init__(self, where: str, what: str, remedy: str):
+        super().__init__(_printable(where), _printable(what), _printable(remedy))
+
+
+def _printable(text: str) -> str:
+    """Text that any stream takes, whatever the data that it quotes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class OnBad(StrEnum):
@@ -31,6 +40,8 @@ class Row:
         answer: the counsellor's text; may be empty where a dataset has none.
         topic: the label that the dataset ships, if it does.
         title: a headline of the question, where the dataset has one.
+        record: what the dataset holds there, in its own columns.
+        split: which of several splits it is in; None where there is but one.
     """
 
     number: int
@@ -39,6 +50,8 @@ class Row:
     answer: str
     topic: str | None = None
     title: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    split: str | None = None
 
     @property
     def subject(self) -> str:
@@ -61,6 +74,7 @@ class Raw:
 
     place: str
     record: Any
+    split: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

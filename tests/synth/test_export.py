@@ -8,16 +8,17 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset, load_from_disk
 from typer.testing import CliRunner
 
 from synth.cli import app
 from synth.config import RunConfig
-from synth.errors import StoreError
+from synth.embedding import Embedder
+from synth.errors import ConfigError, StoreError
 from synth.export import SHAPES, Export, export
-from synth.export.files import push
-from synth.export.split import held_out
+from synth.export.split import groups, held_out
 from synth.fill import Request, plan_fill
 from synth.review.verdicts import Decision, Verdict, Verdicts, now
 from synth.segments import read_rows
@@ -25,6 +26,7 @@ from synth.session import Session
 from synth.sources import open_source
 from synth.store import run_files
 from tests.conftest import REPO
+from tests.finished_run import TOPIC
 
 ENDINGS = (".jsonl", ".csv", ".parquet", "")
 
@@ -110,6 +112,7 @@ def test_a_filled_dataset_comes_back_in_its_own_columns_merged_or_separate(
     dataset = tmp_path / "mine.csv"
     dataset.write_text('Context,Response,stars\n"I cannot sleep, at all.",Since when?,5\n')
     files = run_files(str(filled(tmp_path / "filled", run_folder, dataset)))
+    assert json.loads((tmp_path / "filled/run.json").read_text())["dataset_digest"]
     export(files, Export("own", tmp_path / "new.csv"))
     with open(tmp_path / "new.csv", newline="") as file:
         new = list(csv.DictReader(file))
@@ -135,6 +138,8 @@ def test_a_filled_dataset_comes_back_in_its_own_columns_merged_or_separate(
         (["--format", "own"], "is for runs that filled a dataset"),
         (["--merge"], "needs --format own"),
         (["--to", "a.xlsx"], "ends in '.xlsx'"),
+        (["--to", "a.jsonl", "--push", "me/mine"], "is given beside --to"),
+        (["--near", "0.4", "--eval-share", "0.1"], "--near: is 0.4"),
     ],
 )
 def test_an_export_that_cannot_be_is_one_message(
@@ -143,15 +148,6 @@ def test_an_export_that_cannot_be_is_one_message(
     result = CliRunner().invoke(app, ["export", str(run_folder), *options])
     assert result.exit_code == 2, result.output
     assert message in result.stderr.replace("\n", " ")
-
-
-def test_a_hub_that_is_not_there_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr("datasets.Dataset.push_to_hub", refuse)
-    with pytest.raises(StoreError, match=r"the hub did not take 'me/mine' \(no route\)"):
-        push("me/mine", {"train": [{"Context": "a", "Response": "b"}]})
 
 
 def test_a_split_parts_no_near_neighbours_and_keeps_to_its_share() -> None:
@@ -164,3 +160,100 @@ def test_a_split_parts_no_near_neighbours_and_keeps_to_its_share() -> None:
     assert (vectors[held] @ vectors[~held].T).max() < 0.8
     assert (held == held_out(vectors, 0.2, 0.8, 7)).all()
     assert (held != held_out(vectors, 0.2, 0.8, 8)).any()
+
+
+def test_groups_are_those_of_all_pairs_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((300, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    monkeypatch.setattr("synth.export.split._ROWS", 7)
+    monkeypatch.setattr("synth.export.split._COLUMNS", 64)
+    found = groups(vectors, 0.85)
+    near = vectors @ vectors.T >= 0.85
+    reached = near
+    for _ in range(9):
+        reached = reached @ near
+    assert 1 < len(set(found)) < 300
+    assert ((found[:, None] == found[None, :]) == reached).all()
+
+
+def test_an_edited_question_is_split_by_what_it_says_now(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = records(run_folder)
+    files = run_files(str(run_folder))
+    first, second = rows[0], rows[1]
+    Verdicts(files.review).add(
+        Verdict(id=second["id"], decision=Decision.EDIT, question=first["question"], answer="A",
+                at=now())
+    )  # fmt: skip
+    seen = []
+
+    def note(vectors: np.ndarray, *_: object) -> np.ndarray:
+        seen.append(vectors)
+        return np.array([False, False, True])
+
+    monkeypatch.setattr("synth.export.exporting.held_out", note)
+    export(files, Export("evenfill", tmp_path / "a.jsonl", eval_share=0.4))
+    assert float(seen[0][0] @ seen[0][1]) == pytest.approx(1, abs=1e-5)
+    assert float(seen[0][0] @ seen[0][2]) < 0.9
+
+
+def test_a_run_without_edits_needs_no_embedder(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Embedder:
+        raise AssertionError
+
+    monkeypatch.setattr("synth.export.exporting.Embedder", refuse)
+    export(run_files(str(run_folder)), Export("evenfill", tmp_path / "a.jsonl", eval_share=0.4))
+
+
+@pytest.mark.parametrize("to", ["a.jsonl", "a.csv", "a.parquet", "a"])
+def test_an_empty_eval_split_keeps_its_columns_and_is_told(
+    run_folder: Path, tmp_path: Path, to: str
+) -> None:
+    how = Export("instruction", tmp_path / to, eval_share=0.1)  # a tenth of three is none
+    done = export(run_files(str(run_folder)), how)
+    assert done.records == {"train": 3, "eval": 0}
+    assert any("eval is empty" in note for note in done.notes)
+    if to == "a":
+        saved = load_from_disk(str(tmp_path / "a"))
+        assert saved["eval"].features == saved["train"].features
+    elif to == "a.parquet":
+        schemas = [pq.read_schema(path) for path in done.files.values()]
+        assert schemas[0] == schemas[1]
+        assert schemas[0].names == ["instruction", "input", "output"]
+
+
+def test_nothing_to_export_is_one_message(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"holds no record to export \(3 are left out\)"):
+        export(
+            run_files(str(run_folder)), Export("evenfill", tmp_path / "a.jsonl", reviewed_only=True)
+        )
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+@pytest.mark.parametrize(("near", "share"), [(0.4, 0.1), (1.1, 0.1), (0.8, 0.6), (0.8, -0.1)])
+def test_a_split_out_of_bounds_is_refused_from_python_too(near: float, share: float) -> None:
+    with pytest.raises(ConfigError, match="Give 0"):
+        Export("evenfill", Path("a.jsonl"), eval_share=share, near=near).check()
+
+
+def test_the_card_says_what_is_there_and_what_reviewers_changed(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    files = run_files(str(run_folder))
+    Verdicts(files.review).add(
+        Verdict(id=records(run_folder)[0]["id"], decision=Decision.EDIT, question="Q", answer="A",
+                at=now())
+    )  # fmt: skip
+    done = export(files, Export("instruction", tmp_path / "a.jsonl", eval_share=0.4))
+    assert done.card is not None
+    card = " ".join(done.card.read_text().split())
+    for told in (
+        "- train: 2 records", "- eval: 1 records", "edited 1, unreviewed 2", f"topic: {TOPIC} 3",
+        "every pair was looked at", "Reviewers changed 1 of them afterwards", "which is complete",
+        "Nothing here grants one", "no clinician has vouched",
+    ):  # fmt: skip
+        assert told in card

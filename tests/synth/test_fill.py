@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,13 +13,14 @@ from synth.balancer import Balancer
 from synth.cli import app
 from synth.config import DatasetConfig, load_config
 from synth.embedding import Embedder
-from synth.errors import ConfigError, UserError
+from synth.errors import ConfigError, StoreError, UserError
 from synth.fill import Request, plan_fill
 from synth.gates import Draft, Stage
 from synth.gates.registry import Gates
-from synth.plan import Plan
+from synth.plan import Plan, check_resumable
 from synth.prompts import Slot, answer_messages, own_words, question_messages
 from synth.protocol import Candidate, QuestionBatch, Tokens
+from synth.restore import restore
 from synth.session import Session
 from synth.specs import Specs
 from tests.conftest import REPO
@@ -63,6 +65,9 @@ def test_targets_are_what_is_missing(dataset: str, tmp_path: Path) -> None:
     assert floor.targets["sleep-improvement"] == 0
     assert floor.targets["grief-and-loss"] == 1
     assert sum(floor.targets.values()) == 2 * 33 - 3
+    by_config = plan(dataset, Request(), tmp_path / "run",
+                     "targets={policy: explicit, topics: {sleep-improvement: 5}}")  # fmt: skip
+    assert wanted(by_config) == {"sleep-improvement": 3}
     exact = plan(dataset, Request(topics={"sleep-improvement": 4}), tmp_path / "run")
     assert wanted(exact) == {"sleep-improvement": 4}
     like = plan(dataset, Request(like=dataset, count=6), tmp_path / "run")
@@ -156,13 +161,13 @@ def test_every_slot_has_the_facets_that_were_asked_for(specs: Specs) -> None:
     ("request_", "message"),
     [
         (Request(topics={"grief": 3}), "there is no topic 'grief' (did you mean"),
-        (Request(total=5, floor=5), "--floor: is given beside --total"),
-        (Request(count=5), "--count: is given without --like"),
+        (Request(topics={"stress": -1}), "--topic: 'topics.stress' is -1"),
+        (Request(examples=9), "dataset: 'examples' is 9"),
         (Request(floor=1, facets={"mood": "sad"}), "there is no facet 'mood'"),
         (Request(floor=1, facets={"voice": "angrily"}), "(did you mean 'angry'?)"),
         (Request(topics={"stress": 1}, facets={"life_stage": "retired", "setting": "shift_work"}),
          "cannot stand with"),
-        (Request(topics={"stress": 1}, like="nowhere.jsonl", examples=1), "beside --topic"),
+        (Request(like="nowhere.jsonl"), "nowhere.jsonl"),
     ],
 )  # fmt: skip
 def test_a_request_that_cannot_be_met_is_one_message(
@@ -171,6 +176,74 @@ def test_a_request_that_cannot_be_met_is_one_message(
     with pytest.raises(UserError) as caught:
         plan(dataset, request_, tmp_path / "run")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted_", "message"),
+    [
+        ({"total": 5, "floor": 5}, "--floor: is given beside --total"),
+        ({"topics": {"stress": 1}, "like": "a.jsonl"}, "--like: is given beside --topic"),
+        ({"count": 5}, "--count: is given without --like"),
+        ({"floor": 0}, "--floor: is 0"),
+    ],
+)
+def test_a_request_that_contradicts_itself_cannot_be_made(
+    wanted_: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Request(**wanted_)
+    assert message in str(caught.value)
+
+
+def test_what_the_config_says_of_the_dataset_holds_unless_an_option_differs(
+    dataset: str, tmp_path: Path
+) -> None:
+    made = plan(dataset, Request(topics={"stress": 1}), tmp_path / "run", "dataset.examples=1",
+                f"dataset.location={dataset}")  # fmt: skip
+    assert made.config.dataset is not None
+    assert made.config.dataset.examples == 1
+    off = plan(dataset, Request(topics={"stress": 1}, examples=0), tmp_path / "run",
+               "dataset.examples=1", f"dataset.location={dataset}")  # fmt: skip
+    assert off.config.dataset is not None
+    assert off.config.dataset.examples == 0
+
+
+def test_paths_are_whole_whatever_they_were_given_as(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = plan("mine.jsonl", Request(like="mine.jsonl"), tmp_path / "run")
+    assert made.config.dataset is not None
+    assert made.config.dataset.location == made.config.dataset.like == dataset
+
+
+def test_rows_to_write_like_are_not_written_again_and_no_row_is_quoted_unasked(
+    dataset: str, tmp_path: Path, embedder: Embedder
+) -> None:
+    other = tmp_path / "other.jsonl"
+    text = "My sister will not speak to me since the wedding, and our mother takes her side."
+    other.write_text(json.dumps({"Context": text, "Response": ANSWER}) + "\n")
+    made = plan(dataset, Request(like=str(other), count=2, examples=0), tmp_path / "run")
+    restored = restore(made, embedder, "abc", 1)
+    for known, name in ((text, "like-0"), (GRIEF, "row-2")):
+        nearest = restored.index.probe(embedder.embed([known])).nearest(0)
+        assert nearest is not None
+        assert (nearest.id, nearest.opening) == (name, "")
+
+
+def test_a_dataset_that_changed_is_not_filled_on(
+    dataset: str, tmp_path: Path, embedder: Embedder
+) -> None:
+    request = Request(topics={"stress": 1})
+    made = plan(dataset, request, tmp_path / "run")
+    Session(made, accept_changes=False).close()
+    assert check_resumable(plan(dataset, request, tmp_path / "run"), False)
+    path = Path(dataset)
+    path.write_text(path.read_text().replace("plate", "chair"))
+    with pytest.raises(StoreError, match="kept apart from other rows"):
+        check_resumable(plan(dataset, request, tmp_path / "run"), True)
+    with pytest.raises(StoreError, match="has changed since the run was planned"):
+        restore(made, embedder, "abc", 2)
 
 
 def test_examples_that_do_not_fit_a_record_are_one_message(dataset: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from synth.config import EmbedderConfig
 from synth.embedding import Embedder
 from synth.gaps.facets import stated_facets
 from synth.gaps.shipped import ShippedLabels
-from synth.neighbours import near_pairs, nearest_others
+from synth.neighbours import nearest_others
 from synth.specs import Specs
 from synth.topic_model import LabelRule, SpecTopics, TaughtTopics, labels_of
 from synth.vector_cache import VectorCache
@@ -35,6 +35,15 @@ def gaps(*arguments: str) -> dict:
     result = CliRunner().invoke(app, ["gaps", *arguments, "--json"])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["I'm 20 weeks pregnant.", "I am 30 pounds over.", "My baby brother died.",
+     "I am 14 months sober."],
+)  # fmt: skip
+def test_a_number_or_a_word_that_says_something_else_is_no_facet(text: str) -> None:
+    assert not set(stated_facets(text))
 
 
 def test_rows_are_counted_by_topic_and_held_against_targets(tmp_path: Path) -> None:
@@ -88,9 +97,62 @@ def test_the_table_and_the_picture(tmp_path: Path) -> None:
     assert "Grief and Loss" in result.stdout
     assert "rows are missing" in result.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
-    result = CliRunner().invoke(app, ["gaps", path, "--picture", str(tmp_path / "gaps.xyz")])
+    for wrong, message in (("gaps.xyz", "ends in '.xyz'"), ("no/gaps.png", "lies in no folder")):
+        result = CliRunner().invoke(app, ["gaps", path, "--picture", str(tmp_path / wrong)])
+        assert result.exit_code == 2
+        assert message in result.stderr.replace("\n", " ")
+
+
+def test_labels_never_replace_what_is_read_nor_an_older_file_before_all_went_well(
+    tmp_path: Path,
+) -> None:
+    path = dataset(tmp_path / "a.jsonl", [(GRIEF, ""), (SLEEP, "")])
+    before = Path(path).read_bytes()
+    result = CliRunner().invoke(app, ["gaps", path, "--labels", path])
     assert result.exit_code == 2
-    assert "gaps.xyz: cannot be written" in result.stderr
+    assert "is what is being read" in result.stderr.replace("\n", " ")
+    assert Path(path).read_bytes() == before
+    bad, labels = tmp_path / "bad.jsonl", tmp_path / "labels.jsonl"
+    bad.write_text(Path(path).read_text() + "{oops\n")
+    labels.write_text("old\n")
+    assert CliRunner().invoke(app, ["gaps", str(bad), "--labels", str(labels)]).exit_code == 2
+    assert labels.read_text() == "old\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jsonl", "bad.jsonl", "labels.jsonl"]
+
+
+def test_a_total_that_contradicts_the_config_is_one_message(tmp_path: Path) -> None:
+    path = dataset(tmp_path / "a.jsonl", [(GRIEF, ""), (SLEEP, "")])
+    explicit = "targets={policy: explicit, topics: {stress: 4}}"
+    result = CliRunner().invoke(app, ["gaps", path, "--total", "100", "--set", explicit])
+    assert result.exit_code == 2
+    assert "--total: total is 100, but the explicit topics sum to 4" in result.stderr
+    uniform = gaps(path, "--set", "targets.policy=uniform")["topics"]
+    assert sum(gap["target"] for gap in uniform.values()) == 2
+
+
+def test_a_dataset_whose_name_looks_like_markup(tmp_path: Path) -> None:
+    path = dataset(tmp_path / "x[b].jsonl", [(GRIEF, ""), (SLEEP, "")])
+    result = CliRunner().invoke(app, ["gaps", path])
+    assert result.exit_code == 0, result.output
+    assert "x[b].jsonl" in result.stdout.replace("\n", "")
+
+
+def test_a_text_that_is_likelier_about_nothing_is_about_nothing() -> None:
+    scores = np.array([[0.3, 0.1], [0.5, 0.2]], dtype=np.float32)
+    assert [label.topic for label in labels_of(["a", "b"], scores, LabelRule(0.2))] == [None, "a"]
+
+
+def test_a_cache_that_cannot_be_used_is_done_without(tmp_path: Path, embedder: Embedder) -> None:
+    path = tmp_path / "vectors.sqlite"
+    path.write_bytes(b"no database at all" * 100)
+    cache = VectorCache(embedder, path)
+    assert cache.embed(["one", "two"]).shape == (2, embedder.dim)
+    assert cache.made == 2
+
+
+def test_copies_of_a_row_are_its_nearest_neighbours() -> None:
+    vectors = np.eye(4, dtype=np.float32)[[0, 1, 0, 2]]
+    assert nearest_others(vectors).tolist() == [1.0, 0.0, 1.0, 0.0]
 
 
 WRONG = {
@@ -155,7 +217,7 @@ def test_only_what_a_text_states_is_a_facet(text: str, facets: set[tuple[str, st
     assert set(stated_facets(text)) == facets
 
 
-def test_nearest_others_and_near_pairs_agree_with_brute_force() -> None:
+def test_nearest_others_agree_with_brute_force() -> None:
     rng = np.random.default_rng(0)
     base = rng.standard_normal((12_000, 32)).astype(np.float32)
     vectors = np.concatenate([base, base + 0.2 * rng.standard_normal(base.shape)])
@@ -168,11 +230,6 @@ def test_nearest_others_and_near_pairs_agree_with_brute_force() -> None:
     found = nearest_others(vectors)[some] >= 0.8
     assert (found & near).sum() / near.sum() > 0.99
     assert not (found & ~near & (cosines.max(axis=1) < 0.799)).any()
-    small = vectors[:300]
-    exact = small @ small.T
-    np.fill_diagonal(exact, -1)
-    pairs = set(zip(*(side.tolist() for side in near_pairs(small, 0.3)), strict=True))
-    assert pairs == set(zip(*(side.tolist() for side in np.nonzero(exact >= 0.3)), strict=True))
 
 
 def test_vectors_are_made_once(tmp_path: Path, embedder: Embedder) -> None:
