@@ -100,7 +100,7 @@ class Pipeline:
         self._arrived = asyncio.Event()
         self._leasing = False
         self._last_progress = 0.0
-        self._lease_not_before = 0.0
+        self._told_to_wait = False
         self._no_more_leases = False
         self._draining = False
 
@@ -196,8 +196,8 @@ class Pipeline:
     def _ask_for_lease(self) -> None:
         low = self._capacity // 2
         want = self._most_open - len(self._dealings.held)
-        early = asyncio.get_running_loop().time() < self._lease_not_before
-        if self._leasing or self._no_more_leases or early or len(self._to_ask) > low or want <= 0:
+        may_not = self._leasing or self._no_more_leases or self._told_to_wait
+        if may_not or len(self._to_ask) > low or want <= 0:
             return
         self._leasing = True
         self._spawn(self._lease(want))
@@ -212,9 +212,12 @@ class Pipeline:
         elif reply.finished:
             self._no_more_leases = True
         else:
-            loop = asyncio.get_running_loop()
-            self._lease_not_before = loop.time() + reply.retry_after
-            loop.call_later(reply.retry_after, self._changed.set)
+            self._told_to_wait = True
+            asyncio.get_running_loop().call_later(reply.retry_after, self._waited)
+        self._changed.set()
+
+    def _waited(self) -> None:
+        self._told_to_wait = False
         self._changed.set()
 
     def _note(self, reply: Reply) -> None:

@@ -29,8 +29,8 @@ ColumnsOption = Annotated[
     str | None, typer.Option(help="question=COLUMN,answer=COLUMN[,topic=COLUMN]")
 ]
 OnBadOption = Annotated[
-    OnBad | None,
-    typer.Option("--on-bad", help="What to do with a malformed row; stop unless it is given."),
+    str | None,
+    typer.Option("--on-bad", help="stop or skip: what to do with a malformed row. [default: stop]"),
 ]
 
 
@@ -54,13 +54,21 @@ def named_values(option: str, given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def open_dataset(
-    dataset: str, form: str | None, columns: str | None, on_bad: OnBad | None
-) -> Source:
+def read_on_bad(text: str | None) -> OnBad | None:
+    """What --on-bad says, if anything."""
+    if text is None:
+        return None
+    if text not in list(OnBad):
+        raise ConfigError("--on-bad", f"is {text!r}", "Give stop or skip")
+    return OnBad(text)
+
+
+def open_dataset(dataset: str, form: str | None, columns: str | None, on_bad: str | None) -> Source:
     """Open a dataset as the options say."""
     from synth.sources import open_source
 
-    return open_source(dataset, form, read_columns(columns), on_bad or OnBad.STOP)
+    how = read_on_bad(on_bad) or OnBad.STOP
+    return open_source(dataset, form, read_columns(columns), how)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from synth.cli.datasets import (
     OnBadOption,
     named_values,
     read_columns,
+    read_on_bad,
 )
 from synth.errors import ConfigError
 
@@ -94,7 +95,7 @@ def fill(
     said = {
         "form": form,
         "columns": read_columns(columns) or None,
-        "on_bad": on_bad,
+        "on_bad": read_on_bad(on_bad),
         "train": whole_path(train, Path()) if train is not None else None,
         "trust_labels": trust_labels or None,
     }
