@@ -30,7 +30,7 @@ ColumnsOption = Annotated[
 ]
 OnBadOption = Annotated[
     str | None,
-    typer.Option("--on-bad", help="stop or skip: what to do with a malformed row. [default: stop]"),
+    typer.Option("--on-bad", help="stop (the default) or skip: what to do with a malformed row."),
 ]
 
 
