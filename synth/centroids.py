@@ -1,8 +1,8 @@
-"""Centres for the lists of an inverted index: k-means in two steps, so that it never takes long.
+"""Centres for the lists of an inverted index: k-means in two steps, so that it does not take long.
 
-One k-means with thousands of centres over a hundred thousand rows takes a minute, and the
-coordinator answers nobody meanwhile. Grouping first and dividing each group afterwards costs
-the square root of that and loses little (`benchmarks/results/index.md`).
+While centres are found, the coordinator answers nobody. Grouping the rows first and dividing
+each group costs about the square root of one k-means; two iterations over all then mend what
+was cut at the borders of the groups (`benchmarks/results/index.md`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from synth.protocol import Vectors
 
 _ITERATIONS = 8
+_MENDING = 2  # iterations over all centres
 _SEED = 1
 
 
@@ -34,18 +35,21 @@ def two_step_centroids(rows: Vectors, wanted: int) -> Vectors:
         if len(members):
             share = max(1, round(wanted * len(members) / len(rows)))
             centroids.append(_k_means(members, share))
-    return np.concatenate(centroids)
+    divided = np.concatenate(centroids)
+    return _k_means(rows, len(divided), _MENDING, divided)
 
 
-def _k_means(rows: Vectors, centres: int) -> Vectors:
+def _k_means(
+    rows: Vectors, centres: int, iterations: int = _ITERATIONS, start: Vectors | None = None
+) -> Vectors:
     means = faiss.Kmeans(
         rows.shape[1],
         centres,
-        niter=_ITERATIONS,
+        niter=iterations,
         spherical=True,
         seed=_SEED,
         min_points_per_centroid=1,
         max_points_per_centroid=max(1, len(rows)),
     )
-    means.train(rows)
+    means.train(rows, init_centroids=start)
     return np.asarray(means.centroids, dtype=np.float32)

@@ -29,7 +29,7 @@ Rows = npt.NDArray[np.int64]
 SWITCH_AT = 32_768  # rows; comparing all costs as much as lists at about this number
 _GROWTH = 4  # one layout serves this many times the rows that it was learned from
 _LISTS_PER_ROOT = 4  # lists = this times the square root of the rows halfway
-_PROBED = (1.75, 0.65)  # a, b: of n lists, a * n ** b are searched; 99 % recall and some room
+_PROBED = (0.95, 0.75)  # a, b: of n lists, a * n ** b are searched; 99 % recall and some room
 _LEARNED_FROM = 24  # rows per list
 _MOVED = 5  # rows of the old layout that are in the new one, for each row since it was begun
 _CANDIDATES = 16  # that are compared again with their full vectors
