@@ -1,8 +1,7 @@
 """The coordinator's logic: what it hands out, what it accepts, and when it is durable.
 
-No Ray, no clock of its own, no threads: the actor around it calls these methods from one
-event loop. The one slow thing, `CommitBatch.write`, touches none of this state and may run on
-another thread.
+No Ray, clock or threads: the actor around it calls these methods from one event loop. The one
+slow thing, `CommitBatch.write`, touches none of this state and may run on another thread.
 """
 
 from __future__ import annotations
@@ -249,7 +248,12 @@ class Coordinator:
 
     def take_batch(self) -> CommitBatch:
         """What is to be written now. Call `settle` with it once it is durable."""
-        return self._outbox.take()
+        batch = self._outbox.take()
+        for held in batch.late:
+            self._repeats.release(held.answer, held.slot.id)
+            self._release(held, judged=True)
+            self._close(held, Ruling.REFUSED, Reason.DUPLICATE)
+        return batch
 
     def settle(self, batch: CommitBatch) -> None:
         """Count a batch that is durable."""

@@ -1,6 +1,6 @@
-"""The duplicate index: committed questions in FAISS, reserved ones beside it.
+"""The duplicate index: committed questions in `NearestRows`, reserved ones beside it.
 
-Reservations come and go, and FAISS is poor at forgetting, so what is reserved waits in a
+Reservations come and go, and an index is poor at forgetting, so what is reserved waits in a
 small matrix and enters the index only when it is committed. A micro-batch is probed once;
 each of its rows is then held against the index, the reservations, and its own batch-mates
 that were reserved before it.
@@ -14,9 +14,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 
+from synth.nearest import NearestRows
 from synth.protocol import Vectors
 
 # Vectors that are embedded again, in another batch, differ by about 1e-6; whoever checks a
@@ -53,12 +53,12 @@ class DuplicateIndex:
     Args:
         dim: length of a vector.
         threshold: cosine at or above which two questions are duplicates.
+        committed: where committed vectors go; empty.
     """
 
-    def __init__(self, dim: int, threshold: float):
+    def __init__(self, dim: int, threshold: float, committed: NearestRows | None = None):
         self.threshold = threshold
-        self._dim = dim
-        self._index = faiss.IndexFlatIP(dim)
+        self._committed = NearestRows(dim) if committed is None else committed
         self._ids: list[str] = []
         self._openings: list[str] = []
         self._reserved: dict[str, tuple[Vectors, str]] = {}
@@ -84,7 +84,7 @@ class DuplicateIndex:
 
     def _add(self, ids: Sequence[str], vectors: Vectors, openings: Sequence[str]) -> None:
         if len(ids):
-            self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+            self._committed.add(vectors)
             self._ids.extend(ids)
             self._openings.extend(openings)
 
@@ -106,10 +106,10 @@ class DuplicateIndex:
     def _nearest_committed(self, vectors: Vectors) -> list[Neighbour | None]:
         if not self._ids or not len(vectors):
             return [None] * len(vectors)
-        similarities, rows = self._index.search(np.ascontiguousarray(vectors), 1)
+        similarities, rows = self._committed.search(vectors)
         return [
-            Neighbour(self._ids[row], float(similarity), self._openings[row])
-            for similarity, row in zip(similarities[:, 0], rows[:, 0], strict=True)
+            Neighbour(self._ids[row], float(similarity), self._openings[row]) if row >= 0 else None
+            for similarity, row in zip(similarities, rows, strict=True)
         ]
 
     def too_close(self, neighbour: Neighbour | None) -> bool:

@@ -12,7 +12,7 @@ from synth.config import METRICS
 from synth.gates import Flag, Stage
 from synth.index import DuplicateIndex, Neighbour
 from synth.judgement import Judgement, mean_scores
-from synth.protocol import Refusal, Ruling, Slot, Tokens, Verdict
+from synth.protocol import Reason, Refusal, Ruling, Slot, Tokens, Verdict
 from synth.records import Record
 from synth.segments import SegmentWriter
 from synth.specs import SITUATION
@@ -72,10 +72,15 @@ class Decided:
 
 @dataclass(frozen=True)
 class CommitBatch:
-    """Rows on their way to the store: counted only once `write` has returned."""
+    """Rows on their way to the store: counted only once `write` has returned.
+
+    Attributes:
+        late: slots whose question proved a duplicate only now; among `rejected`.
+    """
 
     accepted: tuple[Row, ...]
     rejected: tuple[Row, ...]
+    late: tuple[OpenSlot, ...] = ()
 
     def write(self, accepted: SegmentWriter, rejected: SegmentWriter) -> None:
         """Make the rows durable; safe to call from another thread.
@@ -153,16 +158,31 @@ class Outbox:
         )
 
     def take(self) -> CommitBatch:
-        """Everything that waits, as rows; each record with its nearest earlier one."""
+        """Everything that waits, as rows; each record with its nearest earlier one.
+
+        A large index may miss a neighbour when it is asked first and find it now.
+        """
         staged, self._staged = self._staged, []
-        refused, self._refused = self._refused, []
         neighbours = self._index.neighbours_before([held.slot.id for held in staged])
         now = datetime.now(UTC)
-        rows = [
-            self._accepted_row(held, neighbour, now)
-            for held, neighbour in zip(staged, neighbours, strict=True)
-        ]
-        return CommitBatch(tuple(rows), tuple(refused))
+        rows, late = [], []
+        for held, neighbour in zip(staged, neighbours, strict=True):
+            if self._index.too_close(neighbour):
+                tokens = held.question_tokens + held.answer_tokens
+                self.refuse(
+                    held,
+                    Stage.QUESTION,
+                    Reason.DUPLICATE,
+                    held.question,
+                    tokens,
+                    nearest=neighbour,
+                    judgements=held.judgements,
+                )
+                late.append(held)
+            else:
+                rows.append(self._accepted_row(held, neighbour, now))
+        refused, self._refused = self._refused, []
+        return CommitBatch(tuple(rows), tuple(refused), tuple(late))
 
     def _accepted_row(self, held: OpenSlot, neighbour: Neighbour | None, now: datetime) -> Row:
         tokens = held.question_tokens + held.answer_tokens

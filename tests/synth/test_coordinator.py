@@ -91,6 +91,24 @@ def test_invariant_2_a_duplicate_is_refused_and_names_its_neighbour(
     assert refused["similarity"] == pytest.approx(0.9, abs=1e-4)
 
 
+def test_invariant_2_a_neighbour_that_is_found_only_at_commit_still_counts(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """A large index may miss a row when it is first asked, and find it in its next layout."""
+    missed, fine = lease(bench, want=2)
+    reserve(bench, [missed, fine])
+    bench.coordinator.commit("r0", answers([missed.id, fine.id]))
+    found = near(vector_of(f"question {missed.id}"), 0.9)
+    bench.index.add(["older"], found[None], ["an older question"])
+    assert bench.commit() == 1
+    assert bench.coordinator.verdict_of(missed.id).reason == Reason.DUPLICATE
+    assert bench.coordinator.verdict_of(fine.id).ruling is Ruling.COMMITTED
+    refused = rows(tmp_path / "rejected")[0]
+    assert (refused["nearest_id"], refused["stage"]) == ("older", str(Stage.QUESTION))
+    assert refused["similarity"] == pytest.approx(0.9, abs=1e-4)
+    assert (len(bench.index), bench.index.reserved, bench.coordinator.idle) == (2, 0, True)
+
+
 def test_invariant_2_an_exact_repeat_of_a_question_or_an_answer_is_refused(bench: Bench) -> None:
     slots = lease(bench, want=3)
     same = questions([s.id for s in slots[:2]], ["The same words", "the same, words!"])
