@@ -122,7 +122,8 @@ class SimulatedEngine:
         loop = asyncio.get_running_loop()
         while self._free and self._waiting:
             request_id, seconds = self._waiting.popleft()
-            if self._ends[request_id].done():  # aborted while it waited
+            end = self._ends.get(request_id)
+            if end is None or end.done():  # aborted while it waited
                 continue
             self._free -= 1
             self._timers[request_id] = loop.call_later(seconds, self._end, request_id, "stop")

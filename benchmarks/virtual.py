@@ -55,6 +55,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtually(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on a virtual clock."""
+    """Run a coroutine to its end on a virtual clock; an error in a timer is raised at its end."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
+        loop = runner.get_loop()
+        errors: list[BaseException] = []
+
+        def fail(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            errors.append(context.get("exception") or RuntimeError(context["message"]))
+
+        loop.set_exception_handler(fail)
+        result = runner.run(main)
+    if errors:
+        raise errors[0]
+    return result

@@ -41,6 +41,15 @@ def test_a_wait_that_nobody_will_end_is_an_error_and_no_hang() -> None:
         run_virtually(wait_forever())
 
 
+def test_an_error_in_a_timer_is_not_swallowed() -> None:
+    async def work() -> None:
+        asyncio.get_running_loop().call_later(1, lambda: {}["gone"])
+        await asyncio.sleep(2)
+
+    with pytest.raises(KeyError, match="gone"):
+        run_virtually(work())
+
+
 def test_a_simulated_run_fills_its_targets_exactly_and_the_same_each_time() -> None:
     first, second = simulate(SMALL), simulate(SMALL)
     assert first.status is Status.COMPLETE
