@@ -38,7 +38,7 @@ from synth.targets import share_out
 
 _TICK_S = 0.1  # between looks at what waits to be committed, as in the coordinator's actor
 _EXPIRE_S = 5.0
-_LONGEST_S = 1e6  # a run that takes longer is stuck
+_LONGEST_S = 1e5  # a run that takes longer is stuck
 
 
 @dataclass(frozen=True)

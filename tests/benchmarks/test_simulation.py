@@ -26,6 +26,18 @@ def test_hours_pass_on_the_virtual_clock_while_nobody_waits() -> None:
     assert time.monotonic() - before < 5
 
 
+def test_a_timer_never_fires_before_its_time() -> None:
+    async def work() -> list[bool]:
+        loop, late = asyncio.get_running_loop(), []
+        for step in range(500):
+            due = loop.time() + 0.1 / (step + 3)
+            loop.call_at(due, lambda due=due: late.append(loop.time() >= due))
+            await asyncio.sleep(0.25)
+        return late
+
+    assert run_virtually(work()) == [True] * 500
+
+
 def test_what_runs_on_a_thread_takes_no_virtual_time() -> None:
     async def work() -> tuple[int, float]:
         return await asyncio.to_thread(sum, (1, 2)), asyncio.get_running_loop().time()
