@@ -109,7 +109,7 @@ def main() -> None:
     base = LinearTopics(topics, dict(train(specs, embedder.embed(messages.texts), messages.first)))
     by_specs = SpecTopics(specs, embedder)
     taught, mean = cross_validated(base, texts, embedder, options.folds)
-    found = {
+    found: dict[str, Any] = {
         "questions": len(texts.texts),
         "nearest topic name": figures(topics, texts.topics, vectors @ names.T),
         "topic specs": figures(by_specs.topics, texts.topics, by_specs.scores(vectors)),

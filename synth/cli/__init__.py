@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from synth import __version__
-from synth.cli import checks, data, export, fill, people, runs
+from synth.cli import bench, checks, data, export, fill, people, runs
 from synth.cli.common import user_errors
 
 __all__ = ["app", "main"]
@@ -34,6 +34,7 @@ for verb in (  # in the order of `evenfill --help`
     checks.doctor,
 ):
     app.command()(user_errors(verb))
+app.command(context_settings=bench.SETTINGS)(user_errors(bench.bench))
 
 
 def _version(value: bool) -> None:
