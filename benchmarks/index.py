@@ -120,7 +120,7 @@ def _serialised(index: Any) -> int:
         written += len(block)
         return len(block)
 
-    faiss.write_index(index, faiss.PyCallbackIOWriter(count))
+    faiss.write_index(index, faiss.PyCallbackIOWriter(count))  # type: ignore[attr-defined]
     return written
 
 

@@ -70,7 +70,7 @@ def planted(rows: Vectors, count: int, seed: int = 1) -> Planted:
     away -= np.sum(away * bases, axis=1, keepdims=True) * bases
     away /= np.linalg.norm(away, axis=1, keepdims=True)
     vectors = cosines * bases + np.sqrt(1 - cosines**2) * away
-    return Planted(vectors, chosen, cosines[:, 0])
+    return Planted(vectors.astype(np.float32, copy=False), chosen, cosines[:, 0])
 
 
 def _part(rng: np.random.Generator, count: int, energy: float, slope: float, dim: int) -> Vectors:
