@@ -13,7 +13,7 @@ from synth.gates.reader import reader_for
 from synth.gates.registry import Gates, safety_options
 from synth.judgement import Judgement
 from synth.prompts import Message, own_words
-from synth.protocol import Reason, Slot, Tokens, Vectors
+from synth.protocol import Candidate, Reason, Slot, Tokens, Vectors
 from synth.records import TextParser
 
 
@@ -66,6 +66,10 @@ class Checked:
     flags: tuple[Flag, ...] = ()
     at_risk: bool = False
     judgements: tuple[Judgement, ...] = ()
+
+    def candidate(self) -> Candidate:
+        """The text as it is sent to the coordinator."""
+        return Candidate(self.work.slot.id, self.text, self.tokens, self.flags, self.judgements)
 
 
 class Checker:

@@ -42,6 +42,7 @@ class Dealings:
 
     Attributes:
         held: slot id -> what is in hand of it.
+        committing: how many of these only wait to be durable.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Dealings:
         self._heard = heard
         self._rejoined = rejoined
         self.held: dict[str, Holding] = {}
+        self.committing = 0
         self._unsettled: deque[Unsettled] = deque()
         self._refused = 0
         self._epoch = NO_EPOCH
@@ -73,7 +75,11 @@ class Dealings:
     async def commit(self, batch: AnswerBatch, ended: Sequence[str]) -> None:
         """Have answers made durable, and let go of the slots that `ended` with them."""
         refused_before = self._refused
-        await self._ask(lambda epoch: self._port.commit(epoch, batch))
+        self.committing += len(ended)
+        try:
+            await self._ask(lambda epoch: self._port.commit(epoch, batch))
+        finally:
+            self.committing -= len(ended)
         while self._unsettled and self._unsettled[0].number <= refused_before:
             self._unsettled.popleft()  # one commit makes all that came before it durable
         for slot_id in ended:

@@ -317,7 +317,7 @@ def _watch(
         snapshot = _ask(coordinator, "snapshot")
         show(snapshot)
         if snapshot.finished:
-            supervisor.drop_unstarted()
+            supervisor.wind_up()
         supervisor.poll(_POLL_S)
         if supervisor.was_up and not announced:
             announced = True

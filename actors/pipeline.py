@@ -10,24 +10,25 @@ still slots to start.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+import math
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from actors.backlog import Backlog
 from actors.checker import Checked, Checker, Work, Written
 from actors.dealings import Dealings, Unsettled
 from actors.engine import Engine
 from actors.panel import Panel
+from actors.stall import StallWatch
 from synth.config import RunConfig
 from synth.gates import Stage
 from synth.prompts import Example, answer_messages, question_messages
 from synth.protocol import (
     AnswerBatch,
-    Candidate,
     CoordinatorPort,
     Holding,
     QuestionBatch,
@@ -35,25 +36,18 @@ from synth.protocol import (
     Refusal,
     Reply,
     Ruling,
-    Slot,
     Tokens,
     Vectors,
 )
 from synth.specs import Specs
 
 _ENGINE_SURPLUS = 1.1  # requests in flight per sequence the engine decodes: it never waits
-_OPEN_SLOTS = 3.0  # slots held per sequence, from the lease to the durable commit
-_GATHER_S = 0.02  # texts that finish within this time are handled together
+_SLOTS_AT_WORK = 2.0  # slots held per sequence, from the lease to the answer
+_SLOTS_HELD = 6.0  # the same, with those that are being committed
+_GATHER_S = 0.25  # texts that finish within this time are handled together
+_SHORT_GATHER_S = 0.02  # the same, for an engine that has nothing else to start
 _PULSE_S = 15.0  # between two signs of life, at most
 _SEED_STEP = 7919  # between the seeds of a slot's answers
-
-
-class EngineStalledError(RuntimeError):
-    """The engine has work and ends none of it."""
-
-
-def _candidate(item: Checked) -> Candidate:
-    return Candidate(item.work.slot.id, item.text, item.tokens, item.flags, item.judgements)
 
 
 class Pipeline:
@@ -84,22 +78,22 @@ class Pipeline:
         self._checker = checker
         self._panel = panel
         self._dealings = Dealings(port, self._note, self._take_up_again)
-        self._capacity = max(1, int(config.engine.max_num_seqs * _ENGINE_SURPLUS))
-        self._most_open = int(config.engine.max_num_seqs * _OPEN_SLOTS)
+        sequences = config.engine.max_num_seqs
+        self._capacity = math.ceil(sequences * _ENGINE_SURPLUS)
+        self._most_at_work = math.ceil(sequences * _SLOTS_AT_WORK)
+        self._most_held = math.ceil(sequences * _SLOTS_HELD)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="check")
-        self._to_ask: deque[Slot] = deque()
-        self._to_answer: deque[Work] = deque()
+        self._backlog = Backlog()
         self._writing: dict[str, Work] = {}
         self._written: list[Written] = []
         self._judging: dict[str, Work] = {}
         self._judged: list[Checked] = []
-        self._to_judge: deque[Checked] = deque()
         self._closed: frozenset[str] = frozenset()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: list[BaseException] = []
         self._changed = asyncio.Event()
         self._arrived = asyncio.Event()
         self._leasing = False
-        self._last_progress = 0.0
         self._told_to_wait = False
         self._no_more_leases = False
         self._draining = False
@@ -111,15 +105,19 @@ class Pipeline:
             Exception: whatever the engine or the coordinator raised; open slots stay with the
                 coordinator, which takes them back.
         """
+        clock = asyncio.get_running_loop().time
+        self._stall_watch = StallWatch(self._config.engine.stall_timeout, clock)
         keepers = [asyncio.create_task(self._collect()), asyncio.create_task(self._keep_watch())]
         for keeper in keepers:
-            keeper.add_done_callback(lambda _: self._changed.set())
+            keeper.add_done_callback(self._ended)
         try:
             while not (self._no_more_leases and not self._dealings.held):
                 self._top_up()
                 self._ask_for_lease()
-                await self._wait_for_change()
-                self._raise_failures(keepers)
+                await self._changed.wait()
+                self._changed.clear()
+                if self._failures:
+                    raise self._failures[0]
         finally:
             for task in (*keepers, *self._tasks):
                 task.cancel()
@@ -132,7 +130,7 @@ class Pipeline:
         while self._busy:  # one that is still being tokenised cannot be aborted yet
             requests = [*self._writing, *self._panel.own_requests(self._judging)]
             await self._engine.abort(requests)
-            await asyncio.sleep(_GATHER_S)
+            await asyncio.sleep(_SHORT_GATHER_S)
 
     # -- keeping the engine full ---------------------------------------------------
 
@@ -142,36 +140,40 @@ class Pipeline:
         return len(self._writing) + self._panel.own_seats * len(self._judging)
 
     def _top_up(self) -> None:
-        while self._busy < self._capacity and not self._draining:
-            if self._to_judge:
-                self._start_judging(self._to_judge.popleft())
-            elif self._to_answer:
-                self._start(self._to_answer.popleft())
-            elif self._to_ask:
-                slot = self._to_ask.popleft()
-                if slot.topic not in self._closed:
-                    self._start(Work(slot, Stage.QUESTION, slot.topic))
-                else:
-                    self._give_back([slot])
+        self._drop_unneeded()
+        waiting = self._backlog
+        while self._busy < self._capacity:
+            if waiting.to_judge:
+                self._start_judging(waiting.to_judge.popleft())
+            elif waiting.to_answer:
+                self._start(waiting.to_answer.popleft())
+            elif waiting.to_ask:
+                slot = waiting.to_ask.popleft()
+                self._start(Work(slot, Stage.QUESTION, slot.topic))
             else:
                 break
-        if self._draining:
-            self._give_back(self._to_ask)
-            self._to_ask.clear()
-            for work in self._to_answer:
-                self._spawn(self._refuse_unwritten(work))
-            self._to_answer.clear()
-            self._judged += [replace(item, reason=Reason.INTERRUPTED) for item in self._to_judge]
-            self._to_judge.clear()
+
+    def _drop_unneeded(self) -> None:
+        """Do not start what is for a topic that is full; while draining, nothing at all."""
+        if not (self._draining or self._closed):
+            return
+        dropped = self._backlog.take_out(self._unneeded)
+        if dropped.to_ask:
+            self._spawn(self._give_back([slot.id for slot in dropped.to_ask]))
+        if dropped.to_answer:
+            self._spawn(self._refuse_unwritten(dropped.to_answer))
+        if dropped.to_judge:
+            self._judged += [replace(i, reason=Reason.INTERRUPTED) for i in dropped.to_judge]
             self._arrived.set()
 
+    def _unneeded(self, topic: str) -> bool:
+        return self._draining or topic in self._closed
+
     def _start_judging(self, item: Checked) -> None:
-        self._note_progress(self._judging)
         self._judging[item.work.request_id] = item.work
         self._spawn(self._judge(item))
 
     def _start(self, work: Work) -> None:
-        self._note_progress(self._writing)
         self._writing[work.request_id] = work
         self._spawn(self._write(work))
 
@@ -183,21 +185,23 @@ class Pipeline:
             messages = answer_messages(self._specs.topics[work.topic], work.question, work.at_risk)
         seed = (work.slot.seed + _SEED_STEP * work.attempt) % 2**31
         try:
-            generation = await self._engine.generate(
-                work.request_id, work.stage, messages, seed, work.slot.warmth
-            )
+            with self._stall_watch.request():
+                generation = await self._engine.generate(
+                    work.request_id, work.stage, messages, seed, work.slot.warmth
+                )
         finally:
             del self._writing[work.request_id]
-            self._last_progress = asyncio.get_running_loop().time()
         self._written.append(Written(work, messages, generation))
         self._arrived.set()
         self._changed.set()
 
     def _ask_for_lease(self) -> None:
         low = self._capacity // 2
-        want = self._most_open - len(self._dealings.held)
+        held = len(self._dealings.held)
+        at_work = held - self._dealings.committing
+        want = min(self._most_at_work - at_work, self._most_held - held)
         may_not = self._leasing or self._no_more_leases or self._told_to_wait
-        if may_not or len(self._to_ask) > low or want <= 0:
+        if may_not or len(self._backlog.to_ask) > low or want <= 0:
             return
         self._leasing = True
         self._spawn(self._lease(want))
@@ -208,7 +212,7 @@ class Pipeline:
         finally:
             self._leasing = False
         if reply.lease:
-            self._to_ask.extend(reply.lease.slots)
+            self._backlog.to_ask.extend(reply.lease.slots)
         elif reply.finished:
             self._no_more_leases = True
         else:
@@ -221,14 +225,14 @@ class Pipeline:
         self._changed.set()
 
     def _note(self, reply: Reply) -> None:
-        """Abort the questions of topics that have filled up."""
+        """Abort what is written for topics that have filled up."""
         newly = reply.closed - self._closed
+        if not newly:
+            return
         self._closed |= newly  # a topic that is full stays full; replies may overtake each other
-        useless = [
-            work.request_id
-            for work in self._writing.values()
-            if work.stage is Stage.QUESTION and work.topic in newly
-        ]
+        useless = [work.request_id for work in self._writing.values() if work.topic in newly]
+        judging = {i: work for i, work in self._judging.items() if work.topic in newly}
+        useless += self._panel.own_requests(judging)
         if useless:
             self._spawn(self._engine.abort(useless))
 
@@ -239,7 +243,7 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(_GATHER_S)
+            await self._gather()
             self._arrived.clear()
             batch, self._written = self._written, []
             judged, self._judged = self._judged, []
@@ -249,19 +253,28 @@ class Pipeline:
             if questions:
                 await self._reserve(questions, vectors)
             if self._panel:
-                self._to_judge.extend(item for item in answers if not item.reason)
+                self._backlog.to_judge.extend(item for item in answers if not item.reason)
                 self._changed.set()
                 answers = [item for item in answers if item.reason] + judged
             if answers:
                 self._commit(answers)
 
+    async def _gather(self) -> None:
+        """Wait for more texts, while the engine has others to go on with."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _GATHER_S
+        while True:
+            await asyncio.sleep(_SHORT_GATHER_S)
+            if not self._backlog or loop.time() >= until:
+                return
+
     async def _judge(self, item: Checked) -> None:
         """Have an answer judged that passed the gates."""
         try:
-            judged = await self._panel.judge(item)
+            with self._stall_watch.request():
+                judged = await self._panel.judge(item)
         finally:
             del self._judging[item.work.request_id]
-            self._last_progress = asyncio.get_running_loop().time()
         self._judged.append(judged)
         self._arrived.set()
         self._changed.set()
@@ -269,7 +282,7 @@ class Pipeline:
     async def _reserve(self, checked: Sequence[Checked], vectors: Vectors) -> None:
         passed = [item for item in checked if not item.reason]
         batch = QuestionBatch(
-            tuple(_candidate(item) for item in passed),
+            tuple(item.candidate() for item in passed),
             vectors,
             tuple(self._refusal(item) for item in checked if item.reason),
         )
@@ -281,9 +294,9 @@ class Pipeline:
             slot = item.work.slot
             if verdict.ruling is Ruling.RESERVED:
                 self._dealings.held[slot.id] = Holding(
-                    slot, verdict.topic, _candidate(item), vector
+                    slot, verdict.topic, item.candidate(), vector
                 )
-                self._to_answer.append(
+                self._backlog.to_answer.append(
                     Work(slot, Stage.ANSWER, verdict.topic, item.text, item.at_risk)
                 )
             else:
@@ -304,10 +317,10 @@ class Pipeline:
                 refusals.append(self._refusal(item, ends_slot=not again))
                 if again:
                     work = item.work
-                    self._to_answer.append(replace(work, attempt=work.attempt + 1))
+                    self._backlog.to_answer.append(replace(work, attempt=work.attempt + 1))
         ended = [item.work.slot.id for item in passed]
         ended += [refusal.slot_id for refusal in refusals if refusal.ends_slot]
-        candidates = tuple(_candidate(item) for item in passed)
+        candidates = tuple(item.candidate() for item in passed)
         self._spawn(self._send_answers(AnswerBatch(candidates, tuple(refusals)), ended))
 
     def _may_answer_again(self, item: Checked) -> bool:
@@ -315,9 +328,7 @@ class Pipeline:
         return not self._draining and attempts < self._config.budget.answer_attempts
 
     def _refusal(self, item: Checked, ends_slot: bool = True) -> Refusal:
-        reason = item.reason
-        if reason == Reason.INTERRUPTED and not self._draining:
-            reason = Reason.TOPIC_FULL
+        reason = self._why_unwritten if item.reason == Reason.INTERRUPTED else item.reason
         work = item.work
         return Refusal(
             work.slot.id,
@@ -335,15 +346,20 @@ class Pipeline:
         await self._dealings.commit(batch, ended)
         self._changed.set()
 
-    async def _refuse_unwritten(self, work: Work) -> None:
-        refusal = Refusal(work.slot.id, work.stage, Reason.INTERRUPTED, "", Tokens())
-        await self._send_answers(AnswerBatch((), (refusal,)), [work.slot.id])
+    @property
+    def _why_unwritten(self) -> Reason:
+        return Reason.INTERRUPTED if self._draining else Reason.TOPIC_FULL
 
-    def _give_back(self, slots: Sequence[Slot] | deque[Slot]) -> None:
-        if slots:
-            self._spawn(self._return([slot.id for slot in slots]))
+    async def _refuse_unwritten(self, works: Iterable[Work]) -> None:
+        refusals = [
+            Refusal(
+                work.slot.id, work.stage, self._why_unwritten, "", Tokens(), attempt=work.attempt
+            )
+            for work in works
+        ]
+        await self._send_answers(AnswerBatch((), tuple(refusals)), [w.slot.id for w in works])
 
-    async def _return(self, slot_ids: Sequence[str]) -> None:
+    async def _give_back(self, slot_ids: Sequence[str]) -> None:
         empty = np.zeros((0, 0), dtype=np.float32)
         batch = QuestionBatch((), empty, (), tuple(slot_ids))
         await self._dealings.reserve(batch)
@@ -353,9 +369,7 @@ class Pipeline:
 
     def _take_up_again(self, refused: Sequence[Unsettled]) -> None:
         """The coordinator was restarted: drop what it no longer knows, send refusals again."""
-        held = self._dealings.held
-        self._to_ask = deque(slot for slot in self._to_ask if slot.id in held)
-        self._to_answer = deque(work for work in self._to_answer if work.slot.id in held)
+        self._backlog.keep(self._dealings.held)
         if refused:
             rows = [each.vector for each in refused if each.vector is not None]
             vectors = np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
@@ -366,33 +380,22 @@ class Pipeline:
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(lambda _: self._changed.set())
+        task.add_done_callback(self._ended)
 
-    async def _wait_for_change(self) -> None:
-        await self._changed.wait()
-        self._changed.clear()
-
-    def _note_progress(self, under_way: Mapping[str, Work]) -> None:
-        """An engine that had nothing to do was not hanging."""
-        if not under_way:
-            self._last_progress = asyncio.get_running_loop().time()
-
-    def _raise_failures(self, keepers: Sequence[asyncio.Task[None]]) -> None:
-        done = {task for task in self._tasks if task.done()}
-        self._tasks -= done
-        for task in (*done, *(keeper for keeper in keepers if keeper.done())):
-            task.result()
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (failure := task.exception()):
+            self._failures.append(failure)
+        self._changed.set()
 
     async def _keep_watch(self) -> None:
         """Tell the coordinator that this replica lives, and notice an engine that hangs."""
         pulse = min(self._config.lease.timeout / 4, _PULSE_S)
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(pulse)
-            idle_s = loop.time() - self._last_progress
-            limit = self._config.engine.stall_timeout
-            if (self._writing or self._judging) and idle_s > limit:
-                raise EngineStalledError(
-                    f"the engine ended no text for {idle_s:.0f} s (engine.stall_timeout: {limit:g})"
-                )
-            await self._dealings.lease(0)
+            self._stall_watch.check()
+            await self.look_around()
+
+    async def look_around(self) -> None:
+        """Hear which topics are full by now, and that this replica lives."""
+        await self._dealings.lease(0)

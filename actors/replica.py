@@ -144,6 +144,11 @@ class ReplicaActor:
             raise RuntimeError("the replica was not started")
         await self._pipeline.run()
 
+    async def look_around(self) -> None:
+        """Ask the coordinator how the run stands, and stop what nobody needs any more."""
+        if self._pipeline is not None:
+            await self._pipeline.look_around()
+
     async def drain(self) -> None:
         """End early: what is being written is aborted and booked as interrupted."""
         if self._pipeline is not None:

@@ -42,6 +42,7 @@ class Watched:
     since: float = 0.0
     node: str | None = None
     leaving: bool = False
+    told_of_end: bool = False
     deaths: int = 0
     born: int = 0
     causes: list[str] = field(default_factory=list)
@@ -141,6 +142,14 @@ class Supervisor:
         for replica in self.replicas:
             if replica.state is State.WORKING:
                 replica.handle.drain.remote()
+
+    def wind_up(self) -> None:
+        """The run has what it needs: let no replica finish what nobody waits for."""
+        self.drop_unstarted()
+        for replica in self.replicas:
+            if replica.state is State.WORKING and not replica.told_of_end:
+                replica.told_of_end = True
+                replica.handle.look_around.remote()
 
     def drop_unstarted(self) -> None:
         """There is no more work to come: whoever is not up need not come up, now or later."""

@@ -29,25 +29,32 @@ from synth.balancer import Balancer
 from synth.config import RunConfig, load_config
 from synth.coordinator import Coordinator
 from synth.index import ExactRepeats
-from synth.outbox import Decided
 from synth.plan import specs_of
 from synth.protocol import AnswerBatch, Holding, QuestionBatch, Reason, Reply
 from synth.report import Status, Tally, TopicTally
 from synth.specs import Specs
 from synth.targets import share_out
+from synth.verdicts import Decided
 
 _TICK_S = 0.1  # between looks at what waits to be committed, as in the coordinator's actor
 _EXPIRE_S = 5.0
+_POLL_S = 0.5  # between the driver's looks at the run
 _LONGEST_S = 1e5  # a run that takes longer is stuck
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a simulated run came to; `refused` counts texts by reason."""
+    """What a simulated run came to.
+
+    Attributes:
+        refused: texts by reason.
+        ended: seconds until the last replica had stopped.
+    """
 
     status: Status
     counts: Counts
     refused: Counter[str]
+    ended: float
 
     @property
     def accepted(self) -> int:
@@ -191,12 +198,23 @@ async def _run(setting: Setting, config: RunConfig, specs: Specs) -> Outcome:
         port = SimulatedPort(central, f"replica-{number}")
         checker = ScriptedChecker(setting, rng)
         pipelines.append(Pipeline(config, specs, engine, checker, port, Panel([], None), {}))
+    winding_up = asyncio.create_task(_wind_up(coordinator, pipelines))
     async with asyncio.timeout(_LONGEST_S):
         await asyncio.gather(*(pipeline.run() for pipeline in pipelines))
+    ended = loop.time()
+    winding_up.cancel()
     while coordinator.waiting:
         await asyncio.sleep(_TICK_S)
     committing.cancel()
     refused: Counter[str] = Counter()
     for topic in tally.topics.values():
         refused.update(topic.rejected)
-    return Outcome(coordinator.outcome()[0], counts, refused)
+    return Outcome(coordinator.outcome()[0], counts, refused, ended)
+
+
+async def _wind_up(coordinator: Coordinator, pipelines: Sequence[Pipeline]) -> None:
+    """What the driver does: tell the replicas when the run has what it needs."""
+    while not coordinator.snapshot(0.0).finished:
+        await asyncio.sleep(_POLL_S)
+    for pipeline in pipelines:
+        await pipeline.look_around()

@@ -43,8 +43,8 @@ def measure(setting: Setting, acceptances: Sequence[float]) -> list[Figures]:
                 "unneeded_per_100": round(100 * even.unneeded / even.accepted, 2),
                 "straggler_first_95_s": round(straggling.reached(1 - _TAIL), 1),
                 "straggler_last_5_s": round(_tail_s(straggling), 1),
-                "without_it_s": round(without.seconds, 1),
-                "held_up_s": round(straggling.seconds - without.seconds, 1),
+                "without_it_s": round(without.ended, 1),
+                "held_up_s": round(straggling.ended - without.ended, 1),
             }
         )
     return rows

@@ -11,10 +11,11 @@ at the same pace and a run that is cut short is even, too.
 
 from __future__ import annotations
 
+import heapq
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from synth.protocol import Slot
@@ -32,7 +33,10 @@ _OPTIMISM = 0.95
 
 @dataclass
 class TopicState:
-    """Where a topic stands; `target - committed - reserved` is its room."""
+    """Where a topic stands; `target - committed - reserved` is its room.
+
+    `coverage` counts facet values, and `varied` how often a facet was fixed at all.
+    """
 
     target: int
     committed: int = 0
@@ -43,6 +47,7 @@ class TopicState:
     answer_rate: Rate = field(default_factory=lambda: Rate(_OPTIMISM))
     duplicate_rate: Rate = field(default_factory=lambda: Rate(0.0))
     coverage: Counter[tuple[str, str]] = field(default_factory=Counter)
+    varied: Counter[str] = field(default_factory=Counter)
     near_duplicates: deque[str] = field(default_factory=lambda: deque(maxlen=_AVOIDED))
 
     @property
@@ -73,7 +78,7 @@ class Balancer:
         fixed: Mapping[str, str] | None = None,
     ):
         self._specs = specs
-        self._attempts_per_record = attempts_per_record
+        self.attempts_per_record = attempts_per_record
         self._fixed = dict(fixed or {})
         self._facets_per_slot = min(facets_per_slot, len(specs.facets))
         self._random = random.Random(seed)
@@ -86,11 +91,30 @@ class Balancer:
 
     # -- issuing -------------------------------------------------------------------
 
-    def draw(self, slot_id: str) -> Slot | None:
-        """The next slot, counted as asked; None when nothing more may be in flight now."""
-        topic = self._neediest()
-        if topic is None:
-            return None
+    def draw(self, slot_ids: Iterable[str]) -> list[Slot]:
+        """The next slots, counted as asked; fewer when no more may be in flight now."""
+        limits = {topic: self.limit(topic) for topic in self.topics}
+        order = {topic: place for place, topic in enumerate(self.topics)}
+        heap = [
+            (self._expected_coverage(state), order[topic], topic)
+            for topic, state in self.topics.items()
+            if state.asked < limits[topic]
+        ]
+        heapq.heapify(heap)
+        slots = []
+        for slot_id in slot_ids:
+            if not heap or heap[0][0] >= 1.0:
+                break
+            topic = heap[0][2]
+            slots.append(self._slot(slot_id, topic))
+            state = self.topics[topic]
+            if state.asked < limits[topic] and not self._spent(state):
+                heapq.heapreplace(heap, (self._expected_coverage(state), order[topic], topic))
+            else:
+                heapq.heappop(heap)
+        return slots
+
+    def _slot(self, slot_id: str, topic: str) -> Slot:
         state = self.topics[topic]
         level = self.escalation(topic)
         facets = self._choose_facets(topic, self._facets_per_slot + level)
@@ -108,16 +132,6 @@ class Balancer:
         )
         self._cover(state, situation, facets, 1)
         return slot
-
-    def _neediest(self) -> str | None:
-        best, lowest = None, 1.0
-        for topic, state in self.topics.items():
-            if state.asked >= self.limit(topic):
-                continue
-            coverage = self._expected(state) / state.target
-            if coverage < lowest:
-                best, lowest = topic, coverage
-        return best
 
     def limit(self, topic: str) -> int:
         """How many questions of `topic` may be in flight at once.
@@ -140,18 +154,16 @@ class Balancer:
         share = self.topics[topic].duplicate_rate.mean
         return sum(share >= level for level in _DUPLICATE_LEVELS)
 
-    def _expected(self, state: TopicState) -> float:
+    def _expected_coverage(self, state: TopicState) -> float:
         asked = state.asked * state.question_rate.mean
-        return state.committed + (state.reserved + asked) * state.answer_rate.mean
+        expected = state.committed + (state.reserved + asked) * state.answer_rate.mean
+        return expected / state.target
 
     def _choose_facets(self, topic: str, count: int) -> dict[str, str]:
         """Fix the `count` facets that the topic has varied least, each at its rarest value."""
         state = self.topics[topic]
-        used: Counter[str] = Counter()
-        for (facet, _), number in state.coverage.items():
-            used[facet] += number
         free = [name for name in self._specs.facets if name not in self._fixed]
-        names = sorted(free, key=lambda name: (used[name], self._random.random()))
+        names = sorted(free, key=lambda name: (state.varied[name], self._random.random()))
         chosen = dict(self._fixed)
         for name in names[:count]:
             values = [
@@ -201,6 +213,25 @@ class Balancer:
         state.attempts -= not attempt
         self._cover(state, slot.situation, slot.facets, -1)
 
+    def set_aside(self, topic: str, *, reserved: bool) -> None:
+        """A slot takes too long: its place is free for another, until `taken_up`.
+
+        Args:
+            topic: where it is filed if it is `reserved`, else where it was asked for.
+        """
+        self._count(topic, reserved, -1)
+
+    def taken_up(self, topic: str, *, reserved: bool) -> None:
+        """A slot that was set aside came after all, and is counted again."""
+        self._count(topic, reserved, 1)
+
+    def _count(self, topic: str, reserved: bool, step: int) -> None:
+        state = self.topics[topic]
+        if reserved:
+            state.reserved += step
+        else:
+            state.asked += step
+
     def committed(self, topic: str) -> None:
         """A reserved record is durable."""
         state = self.topics[topic]
@@ -226,6 +257,7 @@ class Balancer:
         state.coverage["situation", situation] += step
         for pair in facets.items():
             state.coverage[pair] += step
+            state.varied[pair[0]] += step
 
     def adopt(self, slot: Slot) -> None:
         """Count a slot as asked that an earlier start of the coordinator issued."""
@@ -241,7 +273,7 @@ class Balancer:
     # -- where things stand --------------------------------------------------------
 
     def _spent(self, state: TopicState) -> bool:
-        return state.attempts >= self._attempts_per_record * state.target
+        return state.attempts >= self.attempts_per_record * state.target
 
     def full(self, topic: str) -> bool:
         return self.topics[topic].committed >= self.topics[topic].target

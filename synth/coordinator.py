@@ -6,7 +6,6 @@ slow thing, `CommitBatch.write`, touches none of this state and may run on anoth
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from synth.config import RunConfig
 from synth.gates import Stage
 from synth.index import DuplicateIndex, ExactRepeats, Neighbour
 from synth.labeller import Filing, TopicLabeller
-from synth.outbox import CommitBatch, Decided, OpenSlot, Outbox, Phase
+from synth.outbox import CommitBatch, OpenSlot, Outbox, Phase
 from synth.protocol import (
     AnswerBatch,
     Candidate,
@@ -31,10 +30,13 @@ from synth.protocol import (
     Slot,
     Verdict,
 )
-from synth.report import Snapshot, Status, Tally, Timing, TopicView, build_report
+from synth.report import Snapshot, Status, Tally, Timing, build_report
+from synth.standing import full_topics, standing, topic_views
+from synth.stragglers import Stragglers
+from synth.verdicts import Decided, Verdicts
 
-_REMEMBERED_VERDICTS = 16384  # of slots that are decided; a replica asks again within seconds
-_RETRY_S = 0.25  # a replica that got no lease asks again after this time
+_RETRY_S = 0.25  # a replica that got no lease asks again after this time, or later
+_ASKED_AGAIN = 400  # a second, at most, by all replicas that wait for a lease together
 
 
 class Coordinator:
@@ -73,37 +75,48 @@ class Coordinator:
         self._labeller = labeller
         self._tally = tally
         self._repeats = repeats
-        self._decided = decided
+        self._verdicts = Verdicts(decided)
         self._clock = clock
         self._open: dict[str, OpenSlot] = {}
         self._last_heard: dict[str, float] = {}
-        self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
         self._outbox = Outbox(index, model_name)
+        self._waiting_replicas: set[str] = set()
+        self._stragglers = Stragglers(balancer)
+        self._full = full_topics(balancer)
         self._leases = 0
-        self._stop_status: Status | None = None
-        self._stop_reason = ""
+        self._stop: tuple[Status, str] | None = None
         self._restored = (tally.accepted, tally.tokens.completion)
 
     # -- what replicas call --------------------------------------------------------
 
     def lease(self, replica: str, want: int) -> Reply:
         """Up to `want` slots, fewer or none when no more may be in flight."""
-        self._last_heard[replica] = self._clock()
-        finished = self._stop_status is not None or self._balancer.finished()
+        self._last_heard[replica] = now = self._clock()
+        finished = self._stop is not None or self._balancer.finished()
         if finished or want <= 0:
             return self._reply(finished=finished, retry_after=_RETRY_S)
         lease_id = f"{self._prefix}-{self._leases:06d}"
+        ids = [f"{lease_id}-{i:03d}" for i in range(min(want, self._config.lease.slots))]
         slots: list[Slot] = []
-        while len(slots) < min(want, self._config.lease.slots):
-            slot = self._balancer.draw(f"{lease_id}-{len(slots):03d}")
-            if slot is None:
-                break
-            slots.append(slot)
-            self._open[slot.id] = OpenSlot(slot, lease_id, replica)
+        if not self._stragglers.holds_up(replica):
+            slots = self._balancer.draw(ids)
+            if not slots and self._stragglers.set_aside(self._open.values(), now):
+                slots = self._balancer.draw(ids)
         if not slots:
-            return self._reply(retry_after=_RETRY_S)
+            self._waiting_replicas.add(replica)
+            share = len(self._waiting_replicas) / _ASKED_AGAIN
+            return self._reply(retry_after=max(_RETRY_S, share))
+        self._waiting_replicas.discard(replica)
+        self._open.update((slot.id, OpenSlot(slot, lease_id, replica, now)) for slot in slots)
         self._leases += 1
         return self._reply(lease=Lease(lease_id, tuple(slots)))
+
+    def _take_up(self, slot_id: str) -> OpenSlot | None:
+        """An open slot that is heard of."""
+        held = self._open.get(slot_id)
+        if held is not None:
+            self._stragglers.take_up(held)
+        return held
 
     def reserve(self, replica: str, batch: QuestionBatch) -> Reply:
         """Judge questions: filed and reserved, or refused with a reason."""
@@ -117,7 +130,7 @@ class Coordinator:
         with_room = {topic for topic in self._balancer.topics if self._balancer.wants(topic)}
         verdicts = []
         for row, candidate in enumerate(batch.candidates):
-            open_slot = self._open.get(candidate.slot_id)
+            open_slot = self._take_up(candidate.slot_id)
             if open_slot is None or open_slot.phase is not Phase.ASKED:
                 verdicts.append(self.verdict_of(candidate.slot_id))
                 continue
@@ -176,38 +189,48 @@ class Coordinator:
         for refusal in batch.refusals:
             self._refuse_text(refusal)
         for candidate in batch.candidates:
-            held = self._open.get(candidate.slot_id)
+            held = self._take_up(candidate.slot_id)
             if held is None or held.phase is not Phase.RESERVED:
                 continue
+            if self._balancer.topics[held.topic].room < 0:  # others had its place
+                self._refuse_answer(held, candidate, Reason.TOPIC_FULL)
+                continue
             if not self._repeats.claim(candidate.text, candidate.slot_id):
-                owner = self._repeats.owner(candidate.text)
-                tokens = candidate.tokens + held.question_tokens
-                nearest = Neighbour(owner or "", 1.0)
-                self._outbox.refuse(
-                    held,
-                    Stage.ANSWER,
-                    Reason.EXACT_REPEAT,
-                    candidate.text,
-                    tokens,
-                    nearest=nearest,
-                    judgements=candidate.judgements,
-                )
-                self._release(held, judged=True)
-                self._close(held, Ruling.REFUSED, Reason.EXACT_REPEAT)
+                nearest = Neighbour(self._repeats.owner(candidate.text) or "", 1.0)
+                self._refuse_answer(held, candidate, Reason.EXACT_REPEAT, nearest)
                 continue
             held.answer, held.answer_tokens = candidate.text, candidate.tokens
             held.flags += candidate.flags
             held.judgements = candidate.judgements
+            self._stragglers.staged(held, self._clock())
             self._outbox.stage(held)
         return self._reply()
+
+    def _refuse_answer(
+        self,
+        held: OpenSlot,
+        candidate: Candidate,
+        reason: Reason,
+        nearest: Neighbour | None = None,
+    ) -> None:
+        self._outbox.refuse(
+            held,
+            Stage.ANSWER,
+            reason,
+            candidate.text,
+            candidate.tokens + held.question_tokens,
+            nearest=nearest,
+            judgements=candidate.judgements,
+        )
+        self._release(held, judged=reason is not Reason.TOPIC_FULL)
+        self._close(held, Ruling.REFUSED, reason)
 
     def verdict_of(self, slot_id: str) -> Verdict:
         """What became of a slot; `RESERVED` while that is open."""
         held = self._open.get(slot_id)
         if held is not None:
             return Verdict(slot_id, Ruling.RESERVED, held.topic)
-        known = self._verdicts.get(slot_id) or self._decided.verdict(slot_id)
-        return known or Verdict(slot_id, Ruling.REFUSED, "", Reason.EXPIRED)
+        return self._verdicts.of(slot_id)
 
     def rejoin(self, replica: str, holdings: Sequence[Holding]) -> Reply:
         """Take over what a replica had in hand from the start before this one.
@@ -218,11 +241,11 @@ class Coordinator:
         verdicts = []
         for holding in holdings:
             slot = holding.slot
-            decided = self._decided.verdict(slot.id)
+            decided = self._verdicts.of_earlier_starts(slot.id)
             if decided is not None or slot.id in self._open:
                 verdicts.append(decided or self.verdict_of(slot.id))
                 continue
-            held = OpenSlot(slot, slot.id.rpartition("-")[0], replica)
+            held = OpenSlot(slot, slot.id.rpartition("-")[0], replica, self._clock())
             self._open[slot.id] = held
             self._balancer.adopt(slot)
             if holding.question is None or holding.vector is None:
@@ -237,7 +260,7 @@ class Coordinator:
         return self._reply(verdicts=tuple(verdicts))
 
     def _reply(self, **parts: Any) -> Reply:
-        return Reply(closed=self._closed(), epoch=self._epoch, **parts)
+        return Reply(closed=self._full, epoch=self._epoch, **parts)
 
     # -- commit --------------------------------------------------------------------
 
@@ -264,6 +287,7 @@ class Coordinator:
             self._balancer.committed(held.topic)
             self._tally.accept(row)
             self._close(held, Ruling.COMMITTED)
+        self._full = full_topics(self._balancer)
         for row in batch.rejected:
             self._tally.reject(row)
 
@@ -271,13 +295,14 @@ class Coordinator:
 
     def _refuse_text(self, refusal: Refusal) -> None:
         """Book a text that a replica refused, or gave up."""
-        held = self._open.get(refusal.slot_id)
+        slot_id = refusal.slot_id
+        held = self._take_up(slot_id) if refusal.ends_slot else self._open.get(slot_id)
         if held is None or held.phase is Phase.STAGED:
             return
         tokens = refusal.tokens
         if refusal.ends_slot and held.phase is Phase.RESERVED:
             tokens += held.question_tokens  # no record will carry them
-        if not self._decided.knows(refusal):
+        if not self._verdicts.knew(refusal):
             self._outbox.refuse_text(held, refusal, tokens)
         if not refusal.ends_slot:
             return
@@ -297,7 +322,7 @@ class Coordinator:
 
     def _give_back(self, slot_id: str) -> None:
         """A slot that nobody wrote for, or whose replica is gone."""
-        held = self._open.get(slot_id)
+        held = self._take_up(slot_id)
         if held is None or held.phase is Phase.STAGED:
             return
         if held.phase is Phase.RESERVED:
@@ -310,11 +335,9 @@ class Coordinator:
         self._close(held, Ruling.REFUSED, Reason.EXPIRED)
 
     def _close(self, held: OpenSlot, ruling: Ruling, reason: str = "") -> Verdict:
-        verdict = Verdict(held.slot.id, ruling, held.topic or held.slot.topic, str(reason))
+        verdict = Verdict(held.slot.id, ruling, held.filed, str(reason))
         del self._open[held.slot.id]
-        self._verdicts[held.slot.id] = verdict
-        if len(self._verdicts) > _REMEMBERED_VERDICTS:
-            self._verdicts.popitem(last=False)
+        self._verdicts.keep(verdict)
         return verdict
 
     # -- supervision ---------------------------------------------------------------
@@ -322,6 +345,7 @@ class Coordinator:
     def replica_lost(self, replica: str) -> None:
         """Take back all that a replica holds, but for what is on its way to the store."""
         self._last_heard.pop(replica, None)
+        self._waiting_replicas.discard(replica)
         for slot_id in [i for i, held in self._open.items() if held.replica == replica]:
             self._give_back(slot_id)
 
@@ -333,13 +357,10 @@ class Coordinator:
 
     def stop(self, status: Status, reason: str) -> None:
         """Lease nothing more; the first reason given stands."""
-        if self._stop_status is None:
-            self._stop_status, self._stop_reason = status, reason
+        if self._stop is None:
+            self._stop = status, reason
 
     # -- where things stand --------------------------------------------------------
-
-    def _closed(self) -> frozenset[str]:
-        return frozenset(topic for topic in self._balancer.topics if self._balancer.full(topic))
 
     @property
     def idle(self) -> bool:
@@ -348,20 +369,7 @@ class Coordinator:
 
     def outcome(self) -> tuple[Status, str]:
         """How the run stands, and why."""
-        short = [topic for topic in self._balancer.topics if not self._balancer.full(topic)]
-        if not short:
-            return Status.COMPLETE, "every topic holds its target"
-        if self._stop_status is not None:
-            return self._stop_status, self._stop_reason
-        if not self._balancer.finished():
-            return Status.RUNNING, ""
-        attempts = self._config.budget.attempts_per_record
-        names = ", ".join(short)
-        return (
-            Status.SATURATED,
-            f"{len(short)} of {len(self._balancer.topics)} topics spent their "
-            f"{attempts} attempts per record: {names}",
-        )
+        return standing(self._balancer, self._stop)
 
     def report(self, timing: Timing) -> dict[str, Any]:
         """The content of `report.json`."""
@@ -374,19 +382,12 @@ class Coordinator:
     def snapshot(self, generate_s: float) -> Snapshot:
         """What the live display shows."""
         status, reason = self.outcome()
-        views = []
-        for topic, state in self._balancer.topics.items():
-            word = "full" if self._balancer.full(topic) else ""
-            if self._balancer.saturated(topic):
-                word = "saturated"
-            in_flight = state.asked + state.reserved
-            rate = state.question_rate.mean * state.answer_rate.mean
-            views.append(TopicView(topic, state.target, state.committed, in_flight, rate, word))
+        views = topic_views(self._balancer)
         accepted, tokens = self._tally.accepted, self._tally.tokens.completion
         return Snapshot(
             status=status,
             reason=reason,
-            topics=tuple(views),
+            topics=views,
             accepted=accepted,
             target=sum(view.target for view in views),
             rejected=self._tally.rejected,
@@ -394,6 +395,6 @@ class Coordinator:
             session_tokens=tokens - self._restored[1],
             session_accepted=accepted - self._restored[0],
             generate_s=generate_s,
-            finished=self._balancer.finished() or self._stop_status is not None,
-            stopping=self._stop_status is not None,
+            finished=self._balancer.finished() or self._stop is not None,
+            stopping=self._stop is not None,
         )

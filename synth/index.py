@@ -1,9 +1,9 @@
 """The duplicate index: committed questions in `NearestRows`, reserved ones beside it.
 
 Reservations come and go, and an index is poor at forgetting, so what is reserved waits in a
-small matrix and enters the index only when it is committed. A micro-batch is probed once;
-each of its rows is then held against the index, the reservations, and its own batch-mates
-that were reserved before it.
+matrix beside it (`synth/reservations.py`) and enters it only when it is committed. A
+micro-batch is probed once; each of its rows is then held against the index, the reservations,
+and its own batch-mates that were reserved before it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from synth.nearest import NearestRows
 from synth.protocol import Vectors
+from synth.reservations import Reservations
 
 # Vectors that are embedded again, in another batch, differ by about 1e-6; whoever checks a
 # dataset must not find a pair at the threshold that was just below it here.
@@ -61,7 +60,7 @@ class DuplicateIndex:
         self._committed = NearestRows(dim) if committed is None else committed
         self._ids: list[str] = []
         self._openings: list[str] = []
-        self._reserved: dict[str, tuple[Vectors, str]] = {}
+        self._reserved = Reservations(dim)
 
     def __len__(self) -> int:
         """Committed vectors."""
@@ -90,17 +89,11 @@ class DuplicateIndex:
 
     def probe(self, vectors: Vectors) -> Probe:
         """Search for all rows of `vectors` (n x d) at once; ask the probe row by row."""
-        reserved_ids = list(self._reserved)
         near = self._nearest_committed(vectors)
-        if reserved_ids and len(vectors):
-            cosines = vectors @ np.stack([self._reserved[i][0] for i in reserved_ids]).T
-            best = cosines.argmax(axis=1)
-            for row, column in enumerate(best):
-                similarity = float(cosines[row, column])
-                known = near[row]
-                if known is None or similarity > known.similarity:
-                    name = reserved_ids[column]
-                    near[row] = Neighbour(name, similarity, self._reserved[name][1])
+        for row, (name, similarity) in enumerate(self._reserved.nearest(vectors)):
+            known = near[row]
+            if known is None or similarity > known.similarity:
+                near[row] = Neighbour(name, similarity, self._reserved.opening(name))
         return Probe(self, vectors, near)
 
     def _nearest_committed(self, vectors: Vectors) -> list[Neighbour | None]:
@@ -118,21 +111,22 @@ class DuplicateIndex:
 
     def reserve(self, slot_id: str, vector: Vectors, text: str) -> None:
         """Hold a place for a question while its answer is written."""
-        self._reserved[slot_id] = (vector, opening(text))
+        self._reserved.add(slot_id, vector, opening(text))
 
     def release(self, slot_id: str) -> None:
         """Give a reserved place back."""
-        self._reserved.pop(slot_id, None)
+        self._reserved.discard(slot_id)
 
     def vector(self, slot_id: str) -> Vectors:
         """The vector of a reserved question."""
-        return self._reserved[slot_id][0]
+        vector: Vectors = self._reserved.vectors([slot_id])[0]
+        return vector
 
     def neighbours_before(self, slot_ids: Sequence[str]) -> list[Neighbour | None]:
         """Each reserved question's nearest among what is committed and those before it here."""
         if not slot_ids:
             return []
-        vectors = np.stack([self.vector(slot_id) for slot_id in slot_ids])
+        vectors = self._reserved.vectors(slot_ids)
         near = self._nearest_committed(vectors)
         cosines = vectors @ vectors.T
         for row in range(1, len(slot_ids)):
@@ -145,9 +139,10 @@ class DuplicateIndex:
 
     def commit(self, slot_ids: Sequence[str]) -> None:
         """Move reserved questions into the index for good."""
-        if slot_ids:
-            vectors, openings = zip(*(self._reserved.pop(i) for i in slot_ids), strict=True)
-            self._add(slot_ids, np.stack(vectors), openings)
+        openings = [self._reserved.opening(slot_id) for slot_id in slot_ids]
+        self._add(slot_ids, self._reserved.vectors(slot_ids), openings)
+        for slot_id in slot_ids:
+            self._reserved.discard(slot_id)
 
 
 class Probe:
@@ -170,7 +165,7 @@ class Probe:
 
     def reserve(self, row: int, slot_id: str, text: str) -> None:
         """Reserve row `row`; later rows of the batch are held against it."""
-        self._index.reserve(slot_id, self._vectors[row].copy(), text)
+        self._index.reserve(slot_id, self._vectors[row], text)
         self._mates.append((slot_id, row, opening(text)))
 
 

@@ -12,7 +12,7 @@ from synth.config import METRICS
 from synth.gates import Flag, Stage
 from synth.index import DuplicateIndex, Neighbour
 from synth.judgement import Judgement, mean_scores
-from synth.protocol import Reason, Refusal, Ruling, Slot, Tokens, Verdict
+from synth.protocol import Reason, Refusal, Slot, Tokens
 from synth.records import Record
 from synth.segments import SegmentWriter
 from synth.specs import SITUATION
@@ -30,11 +30,18 @@ class Phase(Enum):
 
 @dataclass
 class OpenSlot:
-    """A leased slot without a final verdict."""
+    """A leased slot without a final verdict.
+
+    Attributes:
+        since: when it was leased, on the coordinator's clock.
+        topic: where its question was filed.
+        aside: overdue, and not counted as under way until it is heard of.
+    """
 
     slot: Slot
     lease: str
     replica: str
+    since: float
     phase: Phase = Phase.ASKED
     topic: str = ""
     question: str = ""
@@ -44,30 +51,12 @@ class OpenSlot:
     answer_tokens: Tokens = field(default_factory=Tokens)
     flags: tuple[Flag, ...] = ()
     judgements: tuple[Judgement, ...] = ()
+    aside: bool = False
 
-
-@dataclass
-class Decided:
-    """Verdicts of the starts before this one, as the store holds them.
-
-    Attributes:
-        committed: slot id -> topic.
-        refused: (slot id, stage, attempt) -> (topic, reason).
-    """
-
-    committed: dict[str, str] = field(default_factory=dict)
-    refused: dict[tuple[str, str, int], tuple[str, str]] = field(default_factory=dict)
-
-    def verdict(self, slot_id: str) -> Verdict | None:
-        """What was decided on a slot's record or question; None when nothing was."""
-        if slot_id in self.committed:
-            return Verdict(slot_id, Ruling.COMMITTED, self.committed[slot_id])
-        known = self.refused.get((slot_id, Stage.QUESTION, 0))
-        return Verdict(slot_id, Ruling.REFUSED, *known) if known else None
-
-    def knows(self, refusal: Refusal) -> bool:
-        """Whether a refusal that a replica sends again is in the store already."""
-        return (refusal.slot_id, refusal.stage, refusal.attempt) in self.refused
+    @property
+    def filed(self) -> str:
+        """The topic that it counts for."""
+        return self.topic or self.slot.topic
 
 
 @dataclass(frozen=True)
@@ -129,7 +118,7 @@ class Outbox:
         self._refused.append(
             {
                 "id": held.slot.id,
-                "topic": held.topic or held.slot.topic,
+                "topic": held.filed,
                 "stage": str(stage),
                 "reason": str(reason),
                 "detail": detail,

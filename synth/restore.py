@@ -14,13 +14,13 @@ from synth.errors import StoreError
 from synth.existing import TextDigest, existing_rows
 from synth.gaps.survey import CHUNK, chunks
 from synth.index import DuplicateIndex, ExactRepeats
-from synth.outbox import Decided
 from synth.plan import Plan
 from synth.protocol import Reason
 from synth.report import Tally, TopicTally
 from synth.segments import TOKEN_COLUMNS, accepted_schema, read_rows
 from synth.specs import SITUATION
 from synth.vector_cache import Embeds
+from synth.verdicts import Decided
 
 _REMEMBERED_EPOCHS = 8  # starts whose verdicts a replica may still ask for
 _RESTORED = (

@@ -14,11 +14,11 @@ from synth.coordinator import Coordinator
 from synth.files import LocalFolder
 from synth.index import DuplicateIndex, ExactRepeats
 from synth.labeller import Filing, TopicLabeller
-from synth.outbox import Decided
 from synth.protocol import Candidate, QuestionBatch, Tokens, Vectors
 from synth.report import Tally, TopicTally
 from synth.segments import REJECTED_SCHEMA, SegmentWriter, accepted_schema
 from synth.specs import Specs
+from synth.verdicts import Decided
 
 DIM = 64
 

@@ -25,6 +25,10 @@ class Outcome:
     per_topic: dict[str, list[float]]
 
 
+def draw_one(balancer: Balancer) -> Slot | None:
+    return next(iter(balancer.draw(["id"])), None)
+
+
 def simulate(
     specs: Specs,
     rates: dict[str, float],
@@ -42,7 +46,7 @@ def simulate(
     now = 0.0
     times: dict[str, list[float]] = {topic: [] for topic in rates}
     while True:
-        while in_flight < capacity and (draw := balancer.draw("id")):
+        while in_flight < capacity and (draw := draw_one(balancer)):
             asked += 1
             in_flight += 1
             heapq.heappush(events, (now + rng.uniform(0.5, 1.5), asked, "question", draw))
@@ -93,7 +97,7 @@ def test_topics_fill_at_the_same_pace_whatever_their_acceptance(specs: Specs) ->
 
 def test_a_topic_never_has_more_reserved_than_room(specs: Specs) -> None:
     balancer = Balancer(specs, dict.fromkeys(specs.topics, 1), 40, 3, "0")
-    draws = [draw for _ in range(200) if (draw := balancer.draw("id"))]
+    draws = [draw for _ in range(200) if (draw := draw_one(balancer))]
     assert Counter(draw.topic for draw in draws) == Counter(dict.fromkeys(specs.topics, 1))
     balancer.reserved(draws[0], draws[0].topic)
     assert not balancer.wants(draws[0].topic)
@@ -106,13 +110,13 @@ def test_refusals_widen_what_may_be_in_flight_and_acceptances_narrow_it(specs: S
     at_first = balancer.limit(topic)
     assert at_first <= 25
     for _ in range(at_first):
-        draw = balancer.draw("id")
+        draw = draw_one(balancer)
         assert draw is not None
         balancer.refused(draw)
     wide = balancer.limit(topic)
     assert wide > 2 * at_first
     for _ in range(10):
-        draw = balancer.draw("id")
+        draw = draw_one(balancer)
         assert draw is not None
         balancer.reserved(draw, topic)
     assert balancer.limit(topic) < wide / 2
@@ -123,7 +127,7 @@ def test_the_same_seed_and_verdicts_draw_the_same_slots(specs: Specs) -> None:
         balancer = Balancer(specs, dict.fromkeys(specs.topics, 5), 40, 3, str(seed))
         drawn = []
         for number in range(120):
-            draw = balancer.draw("id")
+            draw = draw_one(balancer)
             assert draw is not None
             drawn.append(draw)
             balancer.refused(draw) if number % 3 else balancer.reserved(draw, draw.topic)
@@ -137,7 +141,7 @@ def test_every_situation_is_used_before_one_is_used_again(specs: Specs) -> None:
     topic = "stress"
     situations = specs.topics[topic].situations
     balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 100}, 40, 3, "0")
-    drawn = [balancer.draw("id") for _ in situations]
+    drawn = [draw_one(balancer) for _ in situations]
     assert sorted(draw.situation for draw in drawn if draw) == sorted(situations)
 
 
@@ -146,7 +150,7 @@ def test_facet_values_are_covered_evenly_and_never_clash(specs: Specs) -> None:
     balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 500}, 40, 3, "0")
     used: Counter[tuple[str, str]] = Counter()
     for _ in range(300):
-        draw = balancer.draw("id")
+        draw = draw_one(balancer)
         assert draw is not None
         assert len(draw.facets) == 3
         pairs = list(draw.facets.items())
@@ -164,16 +168,16 @@ def test_duplicates_escalate_the_prompt_and_other_refusals_do_not(specs: Specs) 
     topic = "anxiety"
     balancer = Balancer(specs, dict.fromkeys(specs.topics, 0) | {topic: 100}, 40, 3, "0")
     for _ in range(20):
-        draw = balancer.draw("id")
+        draw = draw_one(balancer)
         assert draw is not None
         balancer.refused(draw)
     assert balancer.escalation(topic) == 0
     for _ in range(30):
-        draw = balancer.draw("id")
+        draw = draw_one(balancer)
         assert draw is not None
         balancer.refused(draw, duplicate_of="I worry about everything all day long")
     assert balancer.escalation(topic) == 3
-    draw = balancer.draw("id")
+    draw = draw_one(balancer)
     assert draw is not None
     assert draw.warmth > 0
     assert draw.avoid == ("I worry about everything all day long",) * 3
@@ -182,7 +186,7 @@ def test_duplicates_escalate_the_prompt_and_other_refusals_do_not(specs: Specs) 
 
 def test_a_refiled_question_counts_where_it_is_filed(specs: Specs) -> None:
     balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, "0")
-    draw = balancer.draw("id")
+    draw = draw_one(balancer)
     assert draw is not None
     other = next(topic for topic in specs.topics if topic != draw.topic)
     balancer.reserved(draw, other)
@@ -194,7 +198,7 @@ def test_a_refiled_question_counts_where_it_is_filed(specs: Specs) -> None:
 
 def test_a_slot_that_nobody_wrote_costs_no_attempt(specs: Specs) -> None:
     balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, "0")
-    draw = balancer.draw("id")
+    draw = draw_one(balancer)
     assert draw is not None
     balancer.dropped(draw, attempt=False)
     assert balancer.topics[draw.topic].attempts == 0

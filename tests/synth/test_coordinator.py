@@ -299,3 +299,82 @@ def test_after_a_stop_nothing_is_leased_and_the_first_reason_stands(bench: Bench
     bench.coordinator.stop(Status.FAILED, "later")
     assert bench.coordinator.lease("r0", 4).finished
     assert bench.coordinator.outcome() == (Status.INTERRUPTED, "by the user")
+
+
+# -- stragglers --------------------------------------------------------------------
+
+
+@pytest.fixture
+def overdue(specs: Specs, config: RunConfig, tmp_path: Path) -> tuple[Bench, list[Slot]]:
+    """All but four of a topic's records came within a second; those are a minute old."""
+    bench = Bench(specs, config, {TOPIC: 40}, tmp_path)
+    slow = lease(bench, "slow", want=4)
+    reserve(bench, slow[:2], "slow")
+    bench.now = 60.0
+    while bench.balancer.topics[TOPIC].committed < 36:
+        slots = lease(bench, "fast", want=12)
+        bench.now += 1.0
+        reserve(bench, slots, "fast")
+        bench.coordinator.commit("fast", answers([slot.id for slot in slots]))
+        bench.commit()
+    return bench, slow
+
+
+def test_the_places_of_overdue_slots_go_to_a_replica_that_has_nothing_to_do(
+    overdue: tuple[Bench, list[Slot]], tmp_path: Path
+) -> None:
+    bench, slow = overdue
+    while slots := lease(bench, "fast", want=12):
+        assert lease(bench, "slow", want=12) == []
+        reserve(bench, slots, "fast")
+        bench.coordinator.commit("fast", answers([slot.id for slot in slots]))
+        bench.commit()
+    assert bench.coordinator.outcome()[0] is Status.COMPLETE
+    reserve(bench, slow[2:], "slow")
+    bench.coordinator.commit("slow", answers([slot.id for slot in slow[:2]]))
+    bench.commit()
+    assert len(rows(tmp_path / "accepted")) == bench.tally.topics[TOPIC].accepted == 40
+    late = {(row["id"], row["stage"]): row for row in rows(tmp_path / "rejected")}
+    assert set(late) == {
+        (slow[0].id, "answer"), (slow[1].id, "answer"),
+        (slow[2].id, "question"), (slow[3].id, "question"),
+    }  # fmt: skip
+    assert all(row["reason"] == Reason.TOPIC_FULL and row["text"] for row in late.values())
+    assert bench.coordinator.idle
+
+
+def test_what_comes_late_is_still_taken_while_there_is_room(
+    overdue: tuple[Bench, list[Slot]], tmp_path: Path
+) -> None:
+    bench, slow = overdue
+    given = lease(bench, "fast", want=1)
+    reserve(bench, given, "fast")
+    again = Refusal(slow[0].id, Stage.ANSWER, "too_short", "no", Tokens(1, 1), ends_slot=False)
+    bench.coordinator.commit("slow", AnswerBatch((), (again,)))
+    bench.coordinator.commit("slow", answers([slow[0].id]))
+    reserve(bench, slow[2:3], "slow")
+    bench.coordinator.replica_lost("slow")
+    bench.coordinator.commit("fast", answers([given[0].id]))
+    bench.commit()
+    state = bench.balancer.topics[TOPIC]
+    assert (state.committed, state.reserved, state.asked) == (38, 0, 0)
+    assert slow[0].id in {row["id"] for row in rows(tmp_path / "accepted")}
+
+
+def test_nothing_is_overdue_before_it_is_known_how_long_a_record_takes(
+    specs: Specs, config: RunConfig, tmp_path: Path
+) -> None:
+    bench = Bench(specs, config, {TOPIC: 4}, tmp_path)
+    assert len(lease(bench, "slow", want=4)) == 4
+    bench.now = 200.0
+    assert lease(bench, "fast", want=4) == []
+
+
+def test_the_more_replicas_wait_the_less_often_each_asks(
+    specs: Specs, config: RunConfig, tmp_path: Path
+) -> None:
+    bench = Bench(specs, config, {TOPIC: 4}, tmp_path)
+    lease(bench, "busy", want=4)
+    waits = [bench.coordinator.lease(f"r{i}", 4).retry_after for i in range(1000)]
+    assert waits[0] == 0.25
+    assert waits[-1] == 1000 / 400

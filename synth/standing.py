@@ -1,0 +1,40 @@
+"""How a run stands, read from its balancer."""
+
+from __future__ import annotations
+
+from synth.balancer import Balancer
+from synth.report import Status, TopicView
+
+
+def full_topics(balancer: Balancer) -> frozenset[str]:
+    """Topics that hold their target; they stay full."""
+    return frozenset(topic for topic in balancer.topics if balancer.full(topic))
+
+
+def standing(balancer: Balancer, stop: tuple[Status, str] | None) -> tuple[Status, str]:
+    """The status of a run that may have been told to `stop`, and why it is so."""
+    short = [topic for topic in balancer.topics if not balancer.full(topic)]
+    if not short:
+        return Status.COMPLETE, "every topic holds its target"
+    if stop is not None:
+        return stop
+    if not balancer.finished():
+        return Status.RUNNING, ""
+    return (
+        Status.SATURATED,
+        f"{len(short)} of {len(balancer.topics)} topics spent their "
+        f"{balancer.attempts_per_record} attempts per record: {', '.join(short)}",
+    )
+
+
+def topic_views(balancer: Balancer) -> tuple[TopicView, ...]:
+    """Every topic as the live display shows it."""
+    views = []
+    for topic, state in balancer.topics.items():
+        word = "full" if balancer.full(topic) else ""
+        if balancer.saturated(topic):
+            word = "saturated"
+        in_flight = state.asked + state.reserved
+        rate = state.question_rate.mean * state.answer_rate.mean
+        views.append(TopicView(topic, state.target, state.committed, in_flight, rate, word))
+    return tuple(views)
