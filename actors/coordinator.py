@@ -115,7 +115,7 @@ class CoordinatorActor:
     async def _commit_loop(self, run: Session) -> None:
         """Write a segment when enough waits or enough time has passed; refresh the report."""
         store = self._plan.config.store
-        last_commit = last_report = time.monotonic()
+        last_commit, last_report = float("-inf"), time.monotonic()
         while True:
             now = time.monotonic()
             waiting = run.coordinator.waiting
@@ -124,10 +124,8 @@ class CoordinatorActor:
                 if not await self._commit(run):
                     return
                 last_commit = time.monotonic()
-            elif not waiting:
-                last_commit = now
-                if self._closed:
-                    return
+            elif self._closed and not waiting:
+                return
             if now - last_report >= _REPORT_S:
                 run.coordinator.expire()
                 self._check_wall_time(run)

@@ -27,11 +27,13 @@ class Generation:
     Attributes:
         raw: the text as generated, JSON unless it was cut.
         finish_reason: `stop`, `length`, or `abort` with what there was by then.
+        cached_prompt: prompt tokens that the engine had in its prefix cache.
     """
 
     raw: str
     finish_reason: str | None
     tokens: Tokens
+    cached_prompt: int = 0
 
 
 class Engine(Protocol):
@@ -211,7 +213,8 @@ class VllmEngine:
                     f"vLLM could not run request {request_id}; see the replica's log"
                 )
             tokens = Tokens(len(token_ids), len(written.token_ids))
-            return Generation(written.text, written.finish_reason, tokens)
+            cached = output.num_cached_tokens or 0
+            return Generation(written.text, written.finish_reason, tokens, cached)
         return Generation("", ABORTED, Tokens(len(token_ids), 0))
 
     def _tokenise(self, messages: Sequence[Message]) -> list[int]:

@@ -9,8 +9,10 @@ from synth.errors import ConfigError, did_you_mean
 
 # name: what it tells. Each is a module here with `main(arguments)`, imported when it is run.
 BENCHMARKS: Mapping[str, str] = {
+    "constraint": "speed and valid texts of each structured-output backend, and without one",
     "coordinator": "when one coordinator is full: CPU per candidate and latencies, up to 4,000 "
     "simulated replicas",
+    "saturation": "completion tokens/s of a whole run over offline LLM.chat on the same requests",
     "scale_out": "simulated replicas against linear growth, on a virtual clock",
     "tail": "how long the last 5 % of a run take, and whether a slow replica holds it up",
     "waste": "tokens of a finished run by what became of them, and what the early check saved",

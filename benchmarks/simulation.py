@@ -108,14 +108,12 @@ class Central:
     async def keep_committing(self) -> None:
         loop = asyncio.get_running_loop()
         store = self._config.store
-        last_commit = last_expiry = loop.time()
+        last_commit, last_expiry = -math.inf, loop.time()
         while True:
             waiting = self.coordinator.waiting
             due = loop.time() - last_commit >= store.commit_seconds
             if waiting and (due or waiting >= store.commit_records):
                 await self._commit()
-                last_commit = loop.time()
-            elif not waiting:
                 last_commit = loop.time()
             if loop.time() - last_expiry >= _EXPIRE_S:
                 self.coordinator.expire()
