@@ -44,6 +44,7 @@ from synth.specs import Specs
 _ENGINE_SURPLUS = 1.1  # requests in flight per sequence the engine decodes: it never waits
 _SLOTS_AT_WORK = 2.0  # slots held per sequence, from the lease to the answer
 _SLOTS_HELD = 6.0  # the same, with those that are being committed
+_LEAST_LEASE = 0.25  # slots asked for per sequence, unless nothing else is left to start
 _GATHER_S = 0.25  # texts that finish within this time are handled together
 _SHORT_GATHER_S = 0.02  # the same, for an engine that has nothing else to start
 _PULSE_S = 15.0  # between two signs of life, at most
@@ -82,6 +83,7 @@ class Pipeline:
         self._capacity = math.ceil(sequences * _ENGINE_SURPLUS)
         self._most_at_work = math.ceil(sequences * _SLOTS_AT_WORK)
         self._most_held = math.ceil(sequences * _SLOTS_HELD)
+        self._least_asked_for = math.ceil(sequences * _LEAST_LEASE)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="check")
         self._backlog = Backlog()
         self._writing: dict[str, Work] = {}
@@ -200,8 +202,9 @@ class Pipeline:
         held = len(self._dealings.held)
         at_work = held - self._dealings.committing
         want = min(self._most_at_work - at_work, self._most_held - held)
+        least = self._least_asked_for if self._backlog else 1
         may_not = self._leasing or self._no_more_leases or self._told_to_wait
-        if may_not or len(self._backlog.to_ask) > low or want <= 0:
+        if may_not or len(self._backlog.to_ask) > low or want < least:
             return
         self._leasing = True
         self._spawn(self._lease(want))
