@@ -203,7 +203,7 @@ def test_every_evenfill_command_in_the_folder_is_one_that_parses() -> None:
     commands = re.findall(r"^evenfill ((?:.*\\\n)*.*)", text_of("README.md"), re.M)
     assert commands
     for command in commands:
-        verb, *options = shlex.split(command, comments=True)
+        verb, *options = shlex.split(command.replace("\\\n", " "), comments=True)
         if verb in VERBS:
             VERBS[verb].make_context(verb, options)
         else:
