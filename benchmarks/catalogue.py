@@ -12,6 +12,7 @@ BENCHMARKS: Mapping[str, str] = {
     "constraint": "speed and valid texts of each structured-output backend, and without one",
     "coordinator": "when one coordinator is full: CPU per candidate and latencies, up to 4,000 "
     "simulated replicas",
+    "index": "cost and recall of indexes, from ten thousand rows to a million",
     "saturation": "completion tokens/s of a whole run over offline LLM.chat on the same requests",
     "scale_out": "simulated replicas against linear growth, on a virtual clock",
     "tail": "how long the last 5 % of a run take, and whether a slow replica holds it up",

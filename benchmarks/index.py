@@ -1,6 +1,6 @@
 """What does it cost to find the nearest question, and what is missed? By index and by size.
 
-    python -m benchmarks.index --rows 10000,100000,1000000 --json
+    evenfill bench index --rows 10000,100000,1000000 --json
 
 Vectors are made by `benchmarks.sentence_like`. Each index takes in the rows in blocks, then
 works as the coordinator does: it searches a batch of queries, adds a batch of rows, and again.
@@ -13,19 +13,17 @@ So another program on the machine disturbs them little, but for caches and memor
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import platform
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import faiss
 import numpy as np
 
+from benchmarks.common import Figures, command_line, show, stamped, whole_numbers
 from benchmarks.sentence_like import DIM, Planted, planted, sentence_like
 from synth.centroids import two_step_centroids
 from synth.nearest import _CANDIDATES, _LEARNED_FROM, _LISTS_PER_ROOT, _PROBED, NearestRows
@@ -236,49 +234,29 @@ def measure(
     )
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """What the figures were measured on."""
-    info = Path("/proc/cpuinfo")
-    names = [x for x in info.read_text().splitlines() if "model name" in x] if info.exists() else []
-    return {
-        "cpu": names[0].split(":")[1].strip() if names else platform.processor(),
-        "cores": len(names),
-        "threads": threads,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "faiss": faiss.__version__,
-        "faiss_options": faiss.get_compile_options().strip(),
-    }
-
-
-def table(results: list[Measured]) -> str:
-    """The results as a Markdown table."""
-    lines = [
-        "| rows | index | search ms | insert ms | build ms | learn s | longest insert s "
-        "| recall | below 0.88 | same | bytes/row |",
-        "|" + "---|" * 11,
+def rows_of(results: Sequence[Measured]) -> list[Figures]:
+    """The results as they are shown: with as many digits as mean something."""
+    return [
+        {
+            key: round(value, 4) if isinstance(value, float) else value
+            for key, value in asdict(result).items()
+        }
+        for result in results
     ]
-    lines += [
-        f"| {r.rows:,} | {r.index} | {r.search_ms:.3f} | {r.insert_ms:.3f} | {r.build_ms:.3f} "
-        f"| {r.learn_s:.1f} | {r.longest_insert_s:.2f} | {r.recall:.4f} | {r.recall_hard:.4f} "
-        f"| {r.same:.4f} | {r.bytes_per_row:,.0f} |"
-        for r in results
-    ]
-    return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", default="10000,100000", help="sizes, with commas")
+def main(arguments: Sequence[str]) -> None:
+    """Run from the command line."""
+    parser = command_line("index", "Cost and recall of indexes, by size")
+    parser.add_argument("--rows", type=whole_numbers, default=(10_000, 100_000), metavar="N,...")
     parser.add_argument("--indexes", default=";".join(KINDS), help="names, with semicolons")
     parser.add_argument("--queries", type=int, default=2048, help="as many rows are inserted")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="one object instead of a table")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     faiss.omp_set_num_threads(options.threads)
     results: list[Measured] = []
-    for size in map(int, options.rows.split(",")):
+    for size in options.rows:
         made = sentence_like(size + options.queries)
         rows, fresh = made[:size], made[size:]
         queries = planted(rows, options.queries)
@@ -288,14 +266,14 @@ def main() -> None:
         del exact
         for name in options.indexes.split(";"):
             results.append(measure(name, rows, fresh, queries, truth, options.batch))
-            if not options.json:
-                print(table(results[-1:]).splitlines()[-1], flush=True)
-    about = machine(options.threads)
-    if options.json:
-        print(json.dumps({"machine": about, "results": [asdict(r) for r in results]}, indent=2))
-    else:
-        print(f"\n{table(results)}\n\n{about}")
+            print(results[-1], file=sys.stderr)
+    figures = {
+        "threads": options.threads,
+        "faiss_options": faiss.get_compile_options().strip(),
+        "results": rows_of(results),
+    }
+    show(stamped("index", arguments, figures), options.json, rows_of(results))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -25,7 +25,7 @@ from synth.protocol import Vectors
 
 Rows = npt.NDArray[np.int64]
 
-# Measured by `python -m benchmarks.index`; results in benchmarks/results/index.md.
+# Measured by `evenfill bench index`; results in benchmarks/results/index.md.
 SWITCH_AT = 32_768  # rows; comparing all costs as much as lists at about this number
 _GROWTH = 4  # one layout serves this many times the rows that it was learned from
 _LISTS_PER_ROOT = 4  # lists = this times the square root of the rows halfway

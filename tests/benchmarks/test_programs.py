@@ -62,6 +62,17 @@ def test_without_json_the_figures_are_a_table() -> None:
     assert "evenfill bench scale_out" in result.output
 
 
+def test_indexes_are_compared_at_the_sizes_asked_for() -> None:
+    size = ["--rows", "300,600", "--queries", "64", "--indexes", "flat;evenfill"]
+    result = bench("index", *size, "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["results"]
+    assert [(row["rows"], row["index"]) for row in rows] == [
+        (300, "flat"), (300, "evenfill"), (600, "flat"), (600, "evenfill"),
+    ]  # fmt: skip
+    assert all(row["recall"] == 1.0 and row["search_ms"] > 0 for row in rows)
+
+
 def test_a_straggler_shows_in_the_tail() -> None:
     (row,) = tail.measure(TINY, [0.9])
     assert row["accepted"] == TINY.records
