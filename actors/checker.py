@@ -11,6 +11,7 @@ from synth.embedding import Embedder
 from synth.gates import Draft, Flag, Stage
 from synth.gates.reader import reader_for
 from synth.gates.registry import Gates, safety_options
+from synth.gates.sentences import Side
 from synth.judgement import Judgement
 from synth.prompts import Message, own_words
 from synth.protocol import Candidate, Reason, Slot, Tokens, Vectors
@@ -54,7 +55,6 @@ class Checked:
 
     Attributes:
         span: what shows the reason.
-        at_risk: of a question, whether it shows a risk of suicide or self-harm.
         judgements: of an answer that passed the gates, when judges are asked.
     """
 
@@ -64,7 +64,6 @@ class Checked:
     reason: str = ""
     span: str = ""
     flags: tuple[Flag, ...] = ()
-    at_risk: bool = False
     judgements: tuple[Judgement, ...] = ()
 
     def candidate(self) -> Candidate:
@@ -108,5 +107,9 @@ class Checker:
             span = refused.span(draft)
             return Checked(work, parsed.text, generation.tokens, refused.rule, span)
         flags = tuple(finding.flag(draft) for finding in noted)
-        at_risk = work.stage is Stage.QUESTION and self._reader.risk(parsed.text) is not None
-        return Checked(work, parsed.text, generation.tokens, flags=flags, at_risk=at_risk)
+        return Checked(work, parsed.text, generation.tokens, flags=flags)
+
+    def at_risk(self, questions: Sequence[str]) -> list[bool]:
+        """Whether each question shows a risk of suicide or self-harm."""
+        self._reader.read(questions, Side.CLIENT)
+        return [self._reader.risk(question) is not None for question in questions]

@@ -293,17 +293,23 @@ class Pipeline:
         for item in checked:
             if item.reason:
                 self._let_go(item, None)
+        reserved: list[Work] = []
         for item, vector, verdict in zip(passed, vectors, reply.verdicts, strict=True):
             slot = item.work.slot
             if verdict.ruling is Ruling.RESERVED:
-                self._dealings.held[slot.id] = Holding(
-                    slot, verdict.topic, item.candidate(), vector
-                )
-                self._backlog.to_answer.append(
-                    Work(slot, Stage.ANSWER, verdict.topic, item.text, item.at_risk)
-                )
+                holding = Holding(slot, verdict.topic, item.candidate(), vector)
+                self._dealings.held[slot.id] = holding
+                reserved.append(Work(slot, Stage.ANSWER, verdict.topic, item.text))
             else:
                 self._let_go(item, vector)
+        texts = [work.question for work in reserved]
+        loop = asyncio.get_running_loop()
+        risks = await loop.run_in_executor(self._thread, self._checker.at_risk, texts)
+        self._backlog.to_answer += [
+            replace(work, at_risk=at_risk)
+            for work, at_risk in zip(reserved, risks, strict=True)
+            if work.slot.id in self._dealings.held  # it may be gone with a coordinator meanwhile
+        ]
         self._changed.set()
 
     def _let_go(self, item: Checked, vector: Vectors | None) -> None:

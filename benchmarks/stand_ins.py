@@ -181,6 +181,9 @@ class ScriptedChecker(Checker):
             checked.append(Checked(work, f"text {work.request_id}", tokens, reason))
         return checked, np.array(similarities, np.float32).reshape(-1, 1)
 
+    def at_risk(self, questions: Sequence[str]) -> list[bool]:
+        return [False for _ in questions]
+
 
 class ScriptedIndex(DuplicateIndex):
     """Believes the vectors that the checker draws; searches nothing."""

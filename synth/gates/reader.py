@@ -7,18 +7,19 @@ that the classifier does not hold for clean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import cache, lru_cache
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 
 import re2
 from pydantic import Field
 
 from synth.gates.base import Options
 from synth.gates.phrases import Match, Sentence, sentences, shipped_book
-from synth.gates.sentences import SentenceModel, Side, trained_model
+from synth.gates.sentences import Scores, SentenceModel, Side, trained_model
 
 _JARGON_TERMS = 3  # different ones in an answer
-_KEPT_TEXTS = 64  # whose sentences are not scored again: a question is read with each answer
+_KEPT_TEXTS = 1024  # whose sentences are not scored again: a question is read with each answer
 _RISK_RULES = ("imminent", "others_risk", "self_risk")  # the gravest first
 _QUOTED = re2.compile(r'"[^"]{1,300}"|“[^”]{1,300}”')
 
@@ -44,11 +45,11 @@ class SafetyOptions(Options):
 
 
 class Read:
-    """A text's sentences with their scores."""
+    """A text's sentences with their scores: label -> probability, by sentence."""
 
-    def __init__(self, text: str, side: Side, model: SentenceModel):
-        self._sentences = [s for s in sentences(text) if s.text.strip()]
-        self._scores = model.scores([s.text for s in self._sentences], side)
+    def __init__(self, parts: Sequence[Sentence], scores: Mapping[str, Scores]):
+        self._sentences = parts
+        self._scores = scores
 
     def first_of_each(self, rules: Iterable[str], least: float) -> dict[str, Match]:
         """For each rule the first sentence that breaks it most, if it breaks any of `rules`."""
@@ -95,8 +96,34 @@ class Reader:
     def __init__(self, options: SafetyOptions, model: SentenceModel | None):
         self._options = options
         self._model = model
-        if model is not None:
-            self._read = lru_cache(_KEPT_TEXTS)(lambda text, side: Read(text, side, model))
+        self._kept: OrderedDict[tuple[str, Side], Read] = OrderedDict()
+
+    def read(self, texts: Iterable[str], side: Side) -> None:
+        """Score the sentences of many texts at once, which takes less time than one by one."""
+        if self._model is not None:
+            self._reads(self._model, texts, side)
+
+    def _read(self, model: SentenceModel, text: str, side: Side) -> Read:
+        return self._reads(model, [text], side)[text]
+
+    def _reads(self, model: SentenceModel, texts: Iterable[str], side: Side) -> dict[str, Read]:
+        known = {text: self._kept.get((text, side)) for text in texts}
+        reads = {text: read for text, read in known.items() if read}
+        parts = {
+            text: [s for s in sentences(text) if s.text.strip()]
+            for text, read in known.items()
+            if not read
+        }
+        scores = model.scores([s.text for part in parts.values() for s in part], side)
+        start = 0
+        for text, part in parts.items():
+            end = start + len(part)
+            own = {label: column[start:end] for label, column in scores.items()}
+            reads[text] = self._kept[text, side] = Read(part, own)
+            start = end
+        while len(self._kept) > _KEPT_TEXTS:
+            self._kept.popitem(last=False)
+        return reads
 
     def risk(self, text: str) -> Match | None:
         """The words of a client's message that show a risk; the gravest rule's."""
@@ -108,7 +135,7 @@ class Reader:
         matches = shipped_book("client_risk").search(text)
         if self._model is None:
             return _first_of_each(matches)
-        read, options = self._read(text, Side.CLIENT), self._options
+        read, options = self._read(self._model, text, Side.CLIENT), self._options
         rules = self._model.rules[Side.CLIENT]
         found = read.first_of_each(rules, options.client_risk)
         if near := read.first("imminent", options.imminent):
@@ -121,7 +148,7 @@ class Reader:
         matches = _heavy_only(_unquoted(shipped_book("counsellor").search(text), text), text)
         if self._model is None:
             return _first_of_each(matches)
-        read, options = self._read(text, Side.REPLY), self._options
+        read, options = self._read(self._model, text, Side.REPLY), self._options
         rules = self._model.rules[Side.REPLY]
         kept = (
             match
@@ -133,8 +160,10 @@ class Reader:
     def parts(self, text: str) -> set[str]:
         """The parts of a crisis response that an answer has."""
         parts = {match.rule for match in shipped_book("crisis_reply").search(text)}
-        if self._model and self._read(text, Side.REPLY).first("asks", self._options.reply_asks):
-            parts.add("asks")
+        if self._model is not None:
+            read = self._read(self._model, text, Side.REPLY)
+            if read.first("asks", self._options.reply_asks):
+                parts.add("asks")
         return parts
 
 

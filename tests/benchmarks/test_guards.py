@@ -31,7 +31,7 @@ def test_calls_to_the_coordinator_stay_below_a_hundred_and_fifty_per_hundred_rec
 
 @pytest.mark.parametrize("sequences", [1, 4, 64])
 def test_no_engine_of_any_size_takes_a_step_with_an_empty_queue(sequences: int) -> None:
-    outcome = simulate(Setting(replicas=1, sequences=sequences, records=10 * sequences + 33))
+    outcome = simulate(Setting(replicas=1, sequences=sequences, records=20 * sequences + 33))
     assert outcome.counts.starved == 0
 
 
