@@ -9,7 +9,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,12 +84,14 @@ class Jobs:
             ConfigError: a job is at work on that run folder.
         """
         prefix = f"evenfill-{hashlib.sha256(out.encode()).hexdigest()[:8]}-"
-        earlier = [job for job in self.all() if job.id.startswith(prefix)]
-        for job in earlier:
-            if not job.ended:
-                raise self._in_use(out, job.id)
-        numbers = [int(job.id.removeprefix(prefix)) for job in earlier]
-        job_id = f"{prefix}{max(numbers, default=0) + 1}"
+        numbers = [0]
+        for job in self.all():
+            number = job.id.removeprefix(prefix)
+            if job.id.startswith(prefix) and number.isdecimal():
+                if not job.ended:
+                    raise self._in_use(out, job.id)
+                numbers.append(int(number))
+        job_id = f"{prefix}{max(numbers) + 1}"
         patience = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)}
         try:
             with self._explained():
@@ -164,15 +166,15 @@ class Jobs:
 
         answered = time.monotonic()
         while True:
-            try:
+            with suppress(ClientError, RuntimeError, OSError):
                 asyncio.run(tail())
+            try:
                 job = self.get(job_id)
-                answered = time.monotonic()
-            except (ConfigError, ClientError, RuntimeError, OSError) as error:
+            except ConfigError as error:
                 if time.monotonic() - answered > _PATIENCE_S:
-                    why = f"does not answer any more ({_last_line(error)})"
-                    raise EngineFailure(f"the cluster at {self.address} {why}") from error
+                    raise EngineFailure(f"the job {job_id} is out of sight ({error})") from error
             else:
+                answered = time.monotonic()
                 if job.ended:
                     return job
             time.sleep(_POLL_S)

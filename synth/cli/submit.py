@@ -101,13 +101,14 @@ def _submitted(
     loaded, base = load(config, changes)
     check_travels(loaded, base)
     jobs = Jobs(address)
-    _check_folder(make_plan(loaded, base), accept_changes)
+    plan = make_plan(loaded, base)
+    _check_folder(plan, accept_changes)
     command = ["evenfill", "run", "--config", CONFIG_FILE, "--address", "auto"]
     command += ["--submitted-by", __version__]
     command += ["--accept-changes"] if accept_changes else []
     with TemporaryDirectory(prefix="evenfill-job-") as packed:
         pack(loaded, base, Path(packed))
-        return jobs, jobs.submit(Path(packed), command, loaded.out)
+        return jobs, jobs.submit(Path(packed), command, str(plan.files.root))
 
 
 def _check_folder(plan: Plan, accept_changes: bool) -> None:
