@@ -210,6 +210,8 @@ class Supervisor:
                     self._say(f"{replica.name} waits for a node")
                 replica.state = State.BENCHED
                 return
+            if replica.state is State.BENCHED:
+                self._say(f"{replica.name} starts again: the cluster has room for it")
             replica.place = place
         replica.handle = self._make(replica.incarnation, replica.place)
         replica.pending = replica.handle.start.remote()
