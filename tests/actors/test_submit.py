@@ -123,8 +123,9 @@ def ended(command: list[str], **environment: str) -> tuple[int, str]:
 def run_options(out: str, each: int) -> list[str]:
     topics = f"{{anxiety: {each}, stress: {each}, relationships: {each}}}"
     settings = [
-        f"targets={{policy: explicit, topics: {topics}}}", "engine.max_num_seqs=8", "engine.cpu_kv_cache_gib=1",
-        "gates=[placeholder, repetition, role]", "store.commit_seconds=0.5",
+        f"targets={{policy: explicit, topics: {topics}}}", "engine.max_num_seqs=8",
+        "engine.cpu_kv_cache_gib=1", "gates=[placeholder, repetition, role]",
+        "store.commit_seconds=0.5",
     ]  # fmt: skip
     return ["--out", out, *(f"--set={setting}" for setting in settings)]
 
