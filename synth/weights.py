@@ -167,7 +167,7 @@ def _copy(field: str, model: StoredModel, into: Path) -> None:
                 copy.result()
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                raise _disk_is_full(into, f"no room for {_told_size(model)}") from error
+                raise _disk_is_full(into, f"no room left: {_told_size(model)}") from error
             raise
         finally:
             pool.shutdown(cancel_futures=True)
