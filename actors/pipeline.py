@@ -39,6 +39,7 @@ from synth.protocol import (
     Tokens,
     Vectors,
 )
+from synth.quoting import withholding
 from synth.specs import Specs
 
 _ENGINE_SURPLUS = 1.1  # requests in flight per sequence the engine decodes: it never waits
@@ -183,9 +184,10 @@ class Pipeline:
             messages = answer_messages(self._specs.topics[work.topic], work.question, work.at_risk)
         seed = (work.slot.seed + _SEED_STEP * work.attempt) % 2**31
         try:
-            generation = await self._engine.generate(
-                work.request_id, work.stage, messages, seed, work.slot.warmth
-            )
+            with withholding(*(message["content"] for message in messages)):
+                generation = await self._engine.generate(
+                    work.request_id, work.stage, messages, seed, work.slot.warmth
+                )
         finally:
             del self._writing[work.request_id]
             self._last_progress = asyncio.get_running_loop().time()

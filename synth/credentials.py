@@ -58,9 +58,10 @@ def refuse_credentials(where: str, value: object) -> None:
     Raises:
         ConfigError: names the key and what it looks like, not the secret.
     """
-    for key, found in _found(value, ""):
+    if found := next(_found(value, ""), None):
+        key, kind = found
         place = f"{masked(key)!r} holds" if key else "holds"
-        raise ConfigError(masked(where), f"{place} what looks like {found}", _REMEDY)
+        raise ConfigError(masked(where), f"{place} what looks like {kind}", _REMEDY)
 
 
 def masked(text: str) -> str:

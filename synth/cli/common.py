@@ -72,7 +72,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
         for argument in arguments:
             is_option = argument.startswith("--")
             option = argument.partition("=")[0] if is_option else option
-            refuse_credentials(option or "the arguments", argument)
+            refuse_credentials(option or "an argument", argument)
             option = option if is_option else ""
     except UserError as error:
         err.print(f"error: {error}", markup=False, highlight=False)
