@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from synth.config import RunConfig
 from synth.errors import ConfigError, EngineFailure, ModelError, UserError
 from synth.lock import RunLock, in_use_by
-from synth.models import resolve_embedder, resolve_model
+from synth.models import check_model, resolve_embedder
 from synth.plan import Plan, check_resumable
 from synth.report import Snapshot, Status
 from synth.store import prepare
+from synth.weights import is_url
 
 if TYPE_CHECKING:
     from actors.placement import Place
@@ -90,12 +92,21 @@ def preflight(plan: Plan, options: Options) -> None:
     prepare(plan.files)
     if in_use_by(plan.files):
         RunLock(plan.files, "an evenfill run that is starting").release()
-    if options.address is None:
-        resolve_model(plan.config.model.name)
-        for seat in plan.config.own_judges:
-            if seat.model is not None:
-                resolve_model(seat.model.name)
-        resolve_embedder(plan.config.embedder.name)
+    _check_models(plan.config, here=options.address is None)
+
+
+def _check_models(config: RunConfig, here: bool) -> None:
+    """Look for the models; `here` says whether the engines run on this machine, too.
+
+    An object store is looked at from here in any case: every node reads it with the same
+    credentials. The embedder is fetched at once, since the coordinator on this node needs it.
+    """
+    names = [config.model.name, *(seat.model.name for seat in config.own_judges if seat.model)]
+    for name in names:
+        if here or is_url(name):
+            check_model(name)
+    if here or is_url(config.embedder.name):
+        resolve_embedder(config.embedder.name)
 
 
 def execute(
@@ -149,6 +160,9 @@ def _ray(address: str | None, say: Say) -> Iterator[None]:
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
+    from ray.exceptions import AuthenticationError
+
+    from actors.loopback import loopback_only
 
     say(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine")
     if address:
@@ -158,19 +172,21 @@ def _ray(address: str | None, say: Say) -> Iterator[None]:
         if address:
             ray.init(address=address, **common)
         else:
-            ray.init(
-                address="local",
-                num_cpus=len(os.sched_getaffinity(0)),
-                include_dashboard=False,
-                **common,
-            )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+            with loopback_only():
+                ray.init(
+                    address="local",
+                    num_cpus=len(os.sched_getaffinity(0)),
+                    include_dashboard=False,
+                    **common,
+                )
+    except (AuthenticationError, ConnectionError, ValueError, RuntimeError) as error:
         if not address:
             raise EngineFailure(f"Ray did not start here ({error})") from error
         raise ConfigError(
             "--address",
             f"no Ray cluster answers at {address!r} ({str(error).splitlines()[0]})",
-            "Give the address of a running cluster, or leave it out to start Ray here",
+            "Give the address of a running cluster, and the token that it may ask for "
+            "(RAY_AUTH_MODE=token, RAY_AUTH_TOKEN), or leave it out to start Ray here",
         ) from error
     try:
         yield
