@@ -15,6 +15,7 @@ from synth.gates.sentences import Side
 from synth.judgement import Judgement
 from synth.prompts import Message, own_words
 from synth.protocol import Candidate, Reason, Slot, Tokens, Vectors
+from synth.quoting import withholding
 from synth.records import TextParser
 
 
@@ -47,6 +48,11 @@ class Written:
     work: Work
     messages: Sequence[Message]
     generation: Generation
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The prompt's messages, and what the engine wrote."""
+        return (*(message["content"] for message in self.messages), self.generation.raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +93,14 @@ class Checker:
 
     def check(self, batch: Sequence[Written]) -> tuple[list[Checked], Vectors]:
         """Every text checked, and the vectors of the questions that passed, in order."""
-        checked = [self._check_one(written) for written in batch]
-        passed = [
-            item.text for item in checked if item.work.stage is Stage.QUESTION and not item.reason
-        ]
-        return checked, self._embedder.embed(passed)
+        with withholding(*(text for written in batch for text in written.texts)):
+            checked = [self._check_one(written) for written in batch]
+            passed = [
+                item.text
+                for item in checked
+                if item.work.stage is Stage.QUESTION and not item.reason
+            ]
+            return checked, self._embedder.embed(passed)
 
     def _check_one(self, written: Written) -> Checked:
         work, generation = written.work, written.generation

@@ -69,6 +69,12 @@ def engine_environment(cores: Sequence[int] | None, config: RunConfig) -> dict[s
         cores: the CPU cores that this replica has for itself, or None on a GPU.
     """
     variables = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
+    # An engine's processes are all on one node: what they listen on is for that node only.
+    variables |= {
+        "VLLM_HOST_IP": "127.0.0.1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
+    }
     if config.model.name == BUILTIN:
         variables["HF_HUB_OFFLINE"] = "1"
     if config.engine.structured_output == "outlines":
@@ -146,7 +152,9 @@ class VllmEngine:
         self._forms = forms
         model = resolve_model(config.model.name)
         try:
-            arguments = AsyncEngineArgs(**engine_arguments(config, model, on_gpu))
+            arguments = AsyncEngineArgs(
+                **engine_arguments(config, model, on_gpu), enable_log_requests=False
+            )
             self._engine = AsyncLLM.from_engine_args(arguments)
         except (ValueError, OSError) as error:
             raise ModelError(

@@ -35,7 +35,8 @@ def _no_cluster(address: str, why: str) -> ConfigError:
     return ConfigError(
         "--address",
         f"no Ray cluster answers at {address!r} ({why})",
-        "Give the address of a running cluster, or leave it out to start Ray here",
+        "Give the address of a running cluster, and the token that it may ask for "
+        "(RAY_AUTH_MODE=token, RAY_AUTH_TOKEN), or leave it out to start Ray here",
     )
 
 
@@ -50,6 +51,9 @@ def connected(address: str | None, say: Say) -> Iterator[None]:
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
+    from ray.exceptions import AuthenticationError
+
+    from actors.loopback import loopback_only
 
     say(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine")
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
@@ -63,13 +67,14 @@ def connected(address: str | None, say: Say) -> Iterator[None]:
         if address:
             ray.init(address=address, **common)
         else:
-            ray.init(
-                address="local",
-                num_cpus=len(os.sched_getaffinity(0)),
-                include_dashboard=False,
-                **common,
-            )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+            with loopback_only():
+                ray.init(
+                    address="local",
+                    num_cpus=len(os.sched_getaffinity(0)),
+                    include_dashboard=False,
+                    **common,
+                )
+    except (AuthenticationError, ConnectionError, ValueError, RuntimeError) as error:
         if not address:
             raise EngineFailure(f"Ray did not start here ({error})") from error
         raise _no_cluster(address, str(error).splitlines()[0]) from error

@@ -22,6 +22,7 @@ from actors.replica import own_cores, redirect_output
 from actors.supervisor import cause_of
 from synth.config import RunConfig
 from synth.errors import EngineFailure, UserError
+from synth.quoting import withholding
 
 _POLL_S = 0.5
 _MAX_CONCURRENCY = 10_000  # judgements that wait in one actor at once
@@ -62,7 +63,8 @@ class JudgeActor:
         if isinstance(self._engine, UserError):
             raise self._engine
         try:
-            return await write_judgement(self._engine, request_id, question, answer, self._seed)
+            with withholding(question, answer):
+                return await write_judgement(self._engine, request_id, question, answer, self._seed)
         except Exception:
             logging.exception("the judge's engine failed; starting again")
             os._exit(1)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from actors.fleet import Fleet
 from actors.joining import Autoscaler, Say, connected, nodes_to_start_on
+from synth.config import RunConfig
 from synth.errors import EngineFailure, ModelError, UserError
 from synth.lock import RunLock, in_use_by
-from synth.models import resolve_embedder, resolve_model
+from synth.models import check_model, resolve_embedder
 from synth.plan import Plan, check_resumable, ended_complete
 from synth.report import Snapshot, Status
 from synth.store import prepare
+from synth.weights import is_url
 
 if TYPE_CHECKING:
     from actors.placement import Node, Place
@@ -88,12 +90,21 @@ def preflight(plan: Plan, options: Options) -> None:
     prepare(plan.files)
     if in_use_by(plan.files):
         RunLock(plan.files, "an evenfill run that is starting").release()
-    if options.address is None:
-        resolve_model(plan.config.model.name)
-        for seat in plan.config.own_judges:
-            if seat.model is not None:
-                resolve_model(seat.model.name)
-        resolve_embedder(plan.config.embedder.name)
+    _check_models(plan.config, here=options.address is None)
+
+
+def _check_models(config: RunConfig, here: bool) -> None:
+    """Look for the models; `here` says whether the engines run on this machine, too.
+
+    An object store is looked at from here in any case: every node reads it with the same
+    credentials. The embedder is fetched at once, since the coordinator on this node needs it.
+    """
+    names = [config.model.name, *(seat.model.name for seat in config.own_judges if seat.model)]
+    for name in names:
+        if here or is_url(name):
+            check_model(name)
+    if here or is_url(config.embedder.name):
+        resolve_embedder(config.embedder.name)
 
 
 def execute(

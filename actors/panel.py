@@ -14,6 +14,7 @@ from synth.config import JudgeConfig
 from synth.judgement import Judgement, shortfall
 from synth.judging import VERSION, judge_messages, parse_scores
 from synth.protocol import Reason
+from synth.quoting import withholding
 
 
 class Seat(Protocol):
@@ -107,12 +108,13 @@ class Panel:
             ValueError: an engine did not keep to the schema.
         """
         request_id, question, answer = item.work.request_id, item.work.question, item.text
-        generations = await asyncio.gather(
-            *(
-                seat.judge(_request_of(request_id, seat.name), question, answer)
-                for seat in self._seats
+        with withholding(question, answer):
+            generations = await asyncio.gather(
+                *(
+                    seat.judge(_request_of(request_id, seat.name), question, answer)
+                    for seat in self._seats
+                )
             )
-        )
         if any(generation.finish_reason == ABORTED for generation in generations):
             return replace(item, reason=Reason.INTERRUPTED)
         judgements = tuple(

@@ -39,6 +39,7 @@ from synth.protocol import (
     Tokens,
     Vectors,
 )
+from synth.quoting import withholding
 from synth.specs import Specs
 
 _ENGINE_SURPLUS = 1.1  # requests in flight per sequence the engine decodes: it never waits
@@ -187,7 +188,8 @@ class Pipeline:
             messages = answer_messages(self._specs.topics[work.topic], work.question, work.at_risk)
         seed = (work.slot.seed + _SEED_STEP * work.attempt) % 2**31
         try:
-            with self._stall_watch.request():
+            withheld = withholding(*(message["content"] for message in messages))
+            with withheld, self._stall_watch.request():
                 generation = await self._engine.generate(
                     work.request_id, work.stage, messages, seed, work.slot.warmth
                 )

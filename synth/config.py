@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from synth.credentials import refuse_credentials
 from synth.errors import ConfigError
 from synth.gates.registry import DEFAULT_CHOICES, GateChoice, gate_versions
 from synth.models import BUILTIN
@@ -28,7 +29,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 class Section(BaseModel):
     """Base of every config section: frozen, and no key that it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _seconds(value: Any) -> Any:
@@ -99,7 +100,7 @@ class DatasetConfig(Section):
 
 
 class ModelConfig(Section):
-    """The language model: `builtin`, a Hugging Face id or a folder."""
+    """The language model: `builtin`, a Hugging Face id, a folder, or its URL in an object store."""
 
     name: str = Field(BUILTIN, min_length=1)
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
@@ -107,7 +108,7 @@ class ModelConfig(Section):
 
 
 class EmbedderConfig(Section):
-    """The sentence-transformers model whose vectors decide what is a duplicate."""
+    """The sentence-transformers model whose vectors decide what is a duplicate; named alike."""
 
     name: str = Field(BUILTIN, min_length=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -369,8 +370,10 @@ def checked(model: type[Checked], data: Mapping[str, Any], where: str) -> Checke
     """A section of a config, made from `data`.
 
     Raises:
-        ConfigError: names `where`, the key, what was found and what would be right.
+        ConfigError: names `where`, the key, what was found and what would be right. A secret in
+            plain text is a mistake, too, and is not shown.
     """
+    refuse_credentials(where, data)
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -385,6 +388,7 @@ def _apply(data: dict[str, Any], option: str) -> None:
         )
     node = data
     *parents, leaf = key.strip().split(".")
+    refuse_credentials("--set", {key.strip(): text})
     for name in parents:
         node = node.setdefault(name, {})
         if not isinstance(node, dict):

@@ -20,6 +20,7 @@ from synth.errors import UserError
 from synth.lock import in_use_by
 from synth.models import BUILTIN, BUILTIN_EMBEDDER, BUILTIN_MODEL, cache_dir, describe
 from synth.plan import check_resumable, make_plan
+from synth.weights import is_url, list_model
 
 _GIB = 2**30
 _ENGINE_GIB = 2.0  # a CPU replica of the built-in model, its key-value cache aside (measured)
@@ -159,6 +160,8 @@ def _models(config: RunConfig) -> list[Finding]:
         if name == BUILTIN and importlib.util.find_spec(module) is None:
             text = f"{found} is not installed; run `make install`, or name another model"
             findings.append(Finding("bad", subject, text))
+        elif is_url(name):
+            findings.append(_stored(subject, name))
         elif name == BUILTIN or Path(name).expanduser().is_dir():
             findings.append(Finding("ok", subject, found))
         else:
@@ -175,6 +178,16 @@ def _models(config: RunConfig) -> list[Finding]:
     state = f"{free:.0f} GiB free" if writable else "not writable; set EVENFILL_CACHE"
     findings.append(Finding(level, "cache", f"{cache}, {state}"))
     return findings
+
+
+def _stored(subject: str, url: str) -> Finding:
+    try:
+        model = list_model(subject, url)
+    except UserError as error:
+        return Finding("bad", subject, str(error))
+    copy = cache_dir() / "models" / model.copy_name
+    state = "copied already" if model.is_whole(copy) else "each machine copies it once"
+    return Finding("ok", subject, f"{url}, {model.size / _GIB:.1f} GiB, {state}")
 
 
 def _run(config: RunConfig, base: Path) -> list[Finding]:

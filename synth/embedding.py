@@ -17,6 +17,7 @@ from synth.errors import ModelError
 from synth.files import LocalFolder
 from synth.models import BUILTIN, cache_dir, resolve_embedder, without_progress_bars
 from synth.protocol import Vectors
+from synth.weights import is_url
 
 
 class Embedder:
@@ -34,8 +35,9 @@ class Embedder:
     """
 
     def __init__(self, config: EmbedderConfig, threads: int | None = None):
-        self._name = config.name
         path = resolve_embedder(config.name)
+        # A copy from an object store is named by what it holds.
+        self._name = Path(path).name if is_url(config.name) else config.name
         import torch
         from sentence_transformers import SentenceTransformer
 

@@ -95,7 +95,7 @@ def parse_scores(raw: str) -> tuple[Score, ...]:
             for metric in METRICS
         )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"a judgement without its parts: {raw!r}") from error
+        raise ValueError("a judgement without its parts") from error
     if any(not LOWEST <= score.score <= HIGHEST for score in found):
-        raise ValueError(f"a score out of range: {raw!r}")
+        raise ValueError("a score out of range")
     return found

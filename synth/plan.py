@@ -9,6 +9,7 @@ from typing import Any
 
 from synth import judging, prompts, store
 from synth.config import RunConfig, content_of, differences, fingerprint
+from synth.credentials import refuse_credentials
 from synth.errors import StoreError
 from synth.existing import Existing, located, look_at
 from synth.report import Status
@@ -60,6 +61,7 @@ def make_plan(config: RunConfig, base: Path) -> Plan:
     Raises:
         UserError: whatever is wrong with specs, targets, dataset or the output path.
     """
+    refuse_credentials("the run config", config.model_dump())
     specs = specs_of(config, base)
     check_topics(config.targets, specs.topics)
     check_facets(config.targets.facets, specs, ())

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from synth.credentials import masked, shown
 from synth.errors import UserError, did_you_mean
 
 
@@ -67,13 +68,10 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
         return f"unknown key {field!r}{hint}{more}", f"Known keys here: {', '.join(known)}"
     if first["type"] == "missing":
         return f"{field!r} is missing{more}", f"Add {loc[-1]!r}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = masked(first["msg"].removeprefix("Value error, "))
     if first["type"] == "value_error" and isinstance(first["input"], dict):
         return f"{field}: {message}{more}" if field else message + more, "Change one of them"
-    found = repr(first["input"])
-    if len(found) > 80:
-        found = found[:77] + "..."
-    return f"{field!r} is {found}{more}", message[0].upper() + message[1:]
+    return f"{field!r} is {shown(first['input'])}{more}", message[0].upper() + message[1:]
 
 
 def _known_keys(model: type[BaseModel], loc: Sequence[str]) -> list[str]:

@@ -37,6 +37,7 @@ class Script:
         copies: share of questions that are the same as many others of their topic.
         scores: the lowest and the highest that it gives as a judge.
         dies_after: texts after which the engine raises, or None.
+        quotes: whether it quotes its prompt when it does.
     """
 
     delay_s: float = 0.002
@@ -44,6 +45,7 @@ class Script:
     copies: float = 0.0
     dies_after: int | None = None
     scores: tuple[int, int] = (5, 9)
+    quotes: bool = False
 
     def __call__(
         self,
@@ -72,7 +74,8 @@ class ScriptedEngine:
         self.prompts.append(messages[-1]["content"])
         died = self._script.dies_after
         if died is not None and len(self.requests) > died:
-            raise RuntimeError("the scripted engine died")
+            quoted = f" of {messages[-1]['content']!r}" if self._script.quotes else ""
+            raise RuntimeError(f"the scripted engine died{quoted}")
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await asyncio.sleep(self._script.delay_s)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from synth import __version__
 from synth.cli import bench, checks, data, export, fill, people, runs, submit
-from synth.cli.common import user_errors
+from synth.cli.common import check_arguments, user_errors
 
 __all__ = ["app", "main"]
 
@@ -55,4 +56,5 @@ def root(
 
 def main() -> None:
     """Entry point of the console command."""
+    check_arguments(sys.argv[1:])
     app(prog_name="evenfill")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
+from synth.credentials import refuse_credentials
 from synth.errors import EngineFailure, UserError
 
 if TYPE_CHECKING:
@@ -58,6 +59,24 @@ def user_errors(function: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(EXIT_INTERRUPTED) from error
 
     return wrapped
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Leave with a message if there is a secret in a command: every user of the machine sees those.
+
+    Args:
+        arguments: what stands after the command's name.
+    """
+    option = ""
+    try:
+        for argument in arguments:
+            is_option = argument.startswith("--")
+            option = argument.partition("=")[0] if is_option else option
+            refuse_credentials(option or "an argument", argument)
+            option = option if is_option else ""
+    except UserError as error:
+        err.print(f"error: {error}", markup=False, highlight=False)
+        sys.exit(EXIT_USER)
 
 
 def overrides(

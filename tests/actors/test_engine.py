@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from datasets import load_dataset
 
@@ -20,6 +21,7 @@ from synth.embedding import Embedder
 from synth.specs import Specs
 from tests.actors.test_faults import process_named
 from tests.actors.test_launch import orphans
+from tests.actors.test_privacy import is_loopback, listening
 from tests.check_folder import digests, problems
 from tests.finished_run import ANSWERS
 from tests.finished_run import QUESTIONS as ASKED
@@ -54,6 +56,7 @@ def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly
     folder = tmp_path / "run"
     first = start(folder)
     wait_for_records(folder, first)
+    assert all(map(is_loopback, listening(psutil.Process(first.pid))))
     os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     output, _ = first.communicate(timeout=120)
     assert first.returncode == 130, output
@@ -76,6 +79,9 @@ def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly
     for row in rows:
         assert len(row["question"].split()) >= 40
         assert len(row["answer"].split()) >= 40
+    logs = output + "".join(path.read_text() for path in (folder / "logs").iterdir())
+    assert "EngineCore" in logs
+    assert not any(row[text][:60] in logs for row in rows for text in ("question", "answer"))
     vectors = embedder.embed(rows["question"])
     np.testing.assert_allclose(vectors, np.array(rows["embedding"]), atol=1e-4)
     cosines = vectors @ vectors.T

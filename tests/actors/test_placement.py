@@ -96,6 +96,12 @@ def test_only_a_cpu_replica_is_bound_to_cores() -> None:
     assert "VLLM_CPU_OMP_THREADS_BIND" not in engine_environment(None, config)
 
 
+def test_an_engines_processes_speak_over_loopback() -> None:
+    told = engine_environment(None, RunConfig())
+    names = ("VLLM_HOST_IP", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+    assert [told[name] for name in names] == ["127.0.0.1", "lo", "lo"]
+
+
 @pytest.mark.parametrize("stage", list(Stage))
 def test_sampling_takes_its_token_limit_from_the_record_bounds(stage: Stage) -> None:
     config = RunConfig()
