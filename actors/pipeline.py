@@ -24,9 +24,10 @@ from actors.dealings import Dealings, Unsettled
 from actors.engine import Engine
 from actors.panel import Panel
 from actors.stall import StallWatch
+from actors.writer import Writer
 from synth.config import RunConfig
 from synth.gates import Stage
-from synth.prompts import Example, answer_messages, question_messages
+from synth.prompts import Example
 from synth.protocol import (
     AnswerBatch,
     CoordinatorPort,
@@ -39,7 +40,6 @@ from synth.protocol import (
     Tokens,
     Vectors,
 )
-from synth.quoting import withholding
 from synth.specs import Specs
 
 _ENGINE_SURPLUS = 1.1  # requests in flight per sequence the engine decodes: it never waits
@@ -49,7 +49,6 @@ _LEAST_LEASE = 0.25  # slots asked for per sequence, unless nothing else is left
 _GATHER_S = 0.25  # texts that finish within this time are handled together
 _SHORT_GATHER_S = 0.02  # the same, for an engine that has nothing else to start
 _PULSE_S = 15.0  # between two signs of life, at most
-_SEED_STEP = 7919  # between the seeds of a slot's answers
 
 
 class Pipeline:
@@ -74,9 +73,8 @@ class Pipeline:
         examples: Mapping[str, Sequence[Example]],
     ):
         self._config = config
-        self._specs = specs
-        self._examples = examples
         self._engine = engine
+        self._writer = Writer(specs, examples, engine)
         self._checker = checker
         self._panel = panel
         self._dealings = Dealings(port, self._note, self._take_up_again)
@@ -181,32 +179,22 @@ class Pipeline:
         self._spawn(self._write(work))
 
     async def _write(self, work: Work) -> None:
-        if work.stage is Stage.QUESTION:
-            shown = self._examples.get(work.slot.topic, ())
-            messages = question_messages(self._specs, work.slot, shown)
-        else:
-            messages = answer_messages(self._specs.topics[work.topic], work.question, work.at_risk)
-        seed = (work.slot.seed + _SEED_STEP * work.attempt) % 2**31
         try:
-            withheld = withholding(*(message["content"] for message in messages))
-            with withheld, self._stall_watch.request():
-                generation = await self._engine.generate(
-                    work.request_id, work.stage, messages, seed, work.slot.warmth
-                )
+            with self._stall_watch.request():
+                written = await self._writer.write(work)
         finally:
             del self._writing[work.request_id]
-        self._written.append(Written(work, messages, generation))
+        self._written.append(written)
         self._arrived.set()
         self._changed.set()
 
     def _ask_for_lease(self) -> None:
-        low = self._capacity // 2
         held = len(self._dealings.held)
         at_work = held - self._dealings.committing
         want = min(self._most_at_work - at_work, self._most_held - held)
         least = self._least_asked_for if self._backlog else 1
         may_not = self._leasing or self._no_more_leases or self._told_to_wait
-        if may_not or len(self._backlog.to_ask) > low or want < least:
+        if may_not or want < least or len(self._backlog.to_ask) > self._capacity // 2:
             return
         self._leasing = True
         self._spawn(self._lease(want))
