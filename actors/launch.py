@@ -22,8 +22,10 @@ from synth.report import Snapshot, Status
 from synth.store import prepare
 
 if TYPE_CHECKING:
+    from actors.logs import Logs
     from actors.placement import Place
     from actors.supervisor import Supervisor
+    from synth.events import AnyEvent
 
 _POLL_S = 0.5
 _DRAIN_S = 60.0  # after a signal, until what is in flight must have been booked
@@ -117,11 +119,14 @@ def execute(
     Raises:
         UserError: something the user has to mend.
     """
+    from actors.logs import Logs
+
     say("checking models, folder and config")
     preflight(plan, options)
     # In this order: ray.init puts a handler of its own on SIGTERM.
-    with _ray(options.address, say), Interrupts().installed() as interrupts:
-        return _supervise(plan, options, show, say, interrupts, engine_factory)
+    with _ray(options.address, say) as dashboard, Interrupts().installed() as interrupts:
+        logs = Logs(None if options.address else plan.files.logs, dashboard)
+        return _supervise(plan, options, logs, show, say, interrupts, engine_factory)
 
 
 def _knock(address: str) -> None:
@@ -144,8 +149,11 @@ def _knock(address: str) -> None:
 
 
 @contextmanager
-def _ray(address: str | None, say: Say) -> Iterator[None]:
-    """Connect to a cluster, or start Ray on this machine and stop it at the end."""
+def _ray(address: str | None, say: Say) -> Iterator[str | None]:
+    """Connect to a cluster, or start Ray on this machine and stop it at the end.
+
+    Gives the address of Ray's dashboard, if there is one.
+    """
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -156,9 +164,9 @@ def _ray(address: str | None, say: Say) -> Iterator[None]:
     common = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "evenfill"}
     try:
         if address:
-            ray.init(address=address, **common)
+            context = ray.init(address=address, **common)
         else:
-            ray.init(
+            context = ray.init(
                 address="local",
                 num_cpus=len(os.sched_getaffinity(0)),
                 include_dashboard=False,
@@ -173,7 +181,7 @@ def _ray(address: str | None, say: Say) -> Iterator[None]:
             "Give the address of a running cluster, or leave it out to start Ray here",
         ) from error
     try:
-        yield
+        yield context.dashboard_url or None
     finally:
         ray.shutdown()
 
@@ -181,6 +189,7 @@ def _ray(address: str | None, say: Say) -> Iterator[None]:
 def _supervise(
     plan: Plan,
     options: Options,
+    logs: Logs,
     show: Show,
     say: Say,
     interrupts: Interrupts,
@@ -200,19 +209,20 @@ def _supervise(
     coordinator = _start_coordinator(plan, options)
     opening = coordinator.open.remote()
     where = "GPU" if places[0].gpus else "CPU"
-    logs = plan.files.logs or "Ray's session folder"
     more = f" and {judging} judge(s)" if judging else ""
     say(f"starting {writing} vLLM replica(s){more} on {where}; their logs are in {logs}")
-    judges = JudgeActors(plan.config, places[writing:], plan.files.logs, engine_factory)
+    judges = JudgeActors(plan.config, places[writing:], logs.folder, engine_factory)
+    events: list[AnyEvent] = []
     supervisor = _start_replicas(
-        plan, places[:writing], coordinator, judges.by_seat, say, engine_factory
-    )
+        plan, places[:writing], coordinator, judges.by_seat, logs, say, events.append,
+        engine_factory,
+    )  # fmt: skip
     try:
         mistake = ray.get(opening)  # meanwhile the engines start
         if isinstance(mistake, UserError):
             raise mistake
         judges.wait(engine.start_timeout, lambda: interrupts.asked)
-        _watch(supervisor, coordinator, show, say, interrupts)
+        _watch(supervisor, coordinator, events, show, say, interrupts)
         closed: Snapshot = _ask(coordinator, "close")
         return closed
     except RayError as error:
@@ -247,7 +257,9 @@ def _start_replicas(
     places: Sequence[Place],
     coordinator: Any,
     judges: Mapping[str, Sequence[Any]],
+    logs: Logs,
     say: Say,
+    tell: Callable[[AnyEvent], None],
     engine_factory: Callable[..., Any] | None,
 ) -> Supervisor:
     import ray
@@ -260,14 +272,13 @@ def _start_replicas(
     replica_class = ray.remote(ReplicaActor)
 
     def make(name: str, place: Place) -> Any:
-        log = str(plan.files.logs / f"{name}.log") if plan.files.logs else None
         return replica_class.options(**place.options()).remote(
             name,
             plan.config,
             plan.specs,
             examples,
             coordinator,
-            log,
+            logs.file(name),
             place.slice_of_cores,
             judges,
             *extra,
@@ -284,6 +295,7 @@ def _start_replicas(
         engine.start_timeout,
         engine.max_restarts,
         say,
+        tell,
     )
 
 
@@ -306,15 +318,31 @@ def _on_this_node() -> Any:
 
 
 def _watch(
-    supervisor: Supervisor, coordinator: Any, show: Show, say: Say, interrupts: Interrupts
+    supervisor: Supervisor,
+    coordinator: Any,
+    events: list[AnyEvent],
+    show: Show,
+    say: Say,
+    interrupts: Interrupts,
 ) -> None:
-    """Poll replicas and coordinator until no replica is left to work."""
+    """Poll replicas and coordinator until no replica is left to work.
+
+    Args:
+        events: where the supervisor puts what happens; emptied as the coordinator hears of it.
+    """
     from actors.placement import ray_nodes
+    from synth.events import FleetNews
+
+    def snapshot_after_news() -> Snapshot:
+        news = FleetNews(supervisor.states, tuple(events))
+        taken: Snapshot = _ask(coordinator, "snapshot", news)
+        events.clear()
+        return taken
 
     announced = draining = False
     deadline = 0.0
     while not supervisor.finished:
-        snapshot = _ask(coordinator, "snapshot")
+        snapshot = snapshot_after_news()
         show(snapshot)
         if snapshot.finished:
             supervisor.drop_unstarted()
@@ -336,6 +364,7 @@ def _watch(
         if draining and time.monotonic() > deadline:
             say("some requests did not end in time and are dropped")
             break
+    snapshot_after_news()
     if supervisor.failure:
         say(f"no replica is left: {supervisor.failure}")
         _ask(coordinator, "stop", Status.FAILED, supervisor.failure)

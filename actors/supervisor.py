@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from ray.exceptions import RayError
 
 from actors.placement import Place
 from synth.errors import UserError
+from synth.events import AnyEvent, ReplicaDied, ReplicaDraining, ReplicaRetired, ReplicaUp
 
 _FIRST_BACKOFF_S = 2.0
 _LONGEST_BACKOFF_S = 60.0
@@ -67,6 +69,7 @@ class Supervisor:
         start_timeout: seconds a replica may take to come up.
         max_restarts: deaths in a row after which a replica is retired.
         say: told in a line what happens to a replica.
+        tell: told the same as an event.
         clock: seconds, monotonic.
     """
 
@@ -80,6 +83,7 @@ class Supervisor:
         start_timeout: float,
         max_restarts: int,
         say: Callable[[str], None],
+        tell: Callable[[AnyEvent], None],
         clock: Callable[[], float] = time.monotonic,
     ):
         self._make = make
@@ -89,6 +93,7 @@ class Supervisor:
         self._start_timeout = start_timeout
         self._max_restarts = max_restarts
         self._say = say
+        self._tell = tell
         self._clock = clock
         self._draining = False
         self._was_up = False
@@ -121,6 +126,12 @@ class Supervisor:
     def finished(self) -> bool:
         """No replica is working, or ever will."""
         return all(r.state in (State.DONE, State.RETIRED) for r in self.replicas)
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many replicas are in each state."""
+        held = Counter(replica.state for replica in self.replicas)
+        return {state.name.lower(): held[state] for state in State}
 
     @property
     def was_up(self) -> bool:
@@ -159,6 +170,7 @@ class Supervisor:
                 self._move(replica)
             elif replica.state is State.WORKING:
                 self._say(f"{replica.name} drains: its node is about to leave the cluster")
+                self._tell(ReplicaDraining(replica=replica.incarnation, node=replica.node or ""))
                 replica.leaving = True
                 replica.handle.drain.remote()
 
@@ -200,6 +212,8 @@ class Supervisor:
         elif replica.state is State.STARTING:
             self._was_up = True
             replica.node = answer
+            seconds = self._clock() - replica.since
+            self._tell(ReplicaUp(replica=replica.incarnation, node=answer, seconds=seconds))
             replica.pending = replica.handle.run.remote()
             replica.state, replica.since = State.WORKING, self._clock()
         elif replica.leaving and not self._draining:
@@ -214,12 +228,14 @@ class Supervisor:
         self._kill(replica)
         self._coordinator.replica_lost.remote(replica.incarnation)
         replica.deaths += 1
+        self._tell(ReplicaDied(replica=replica.incarnation, cause=cause, deaths=replica.deaths))
         replica.born += 1
         replica.causes.append(cause)
         if self._draining:
             replica.state = State.DONE
         elif replica.deaths > self._max_restarts:
             replica.state = State.RETIRED
+            self._tell(ReplicaRetired(replica=replica.name, deaths=replica.deaths))
             self._say(f"{replica.name} is given up after {replica.deaths} deaths: {cause}")
         else:
             backoff = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** (replica.deaths - 1))

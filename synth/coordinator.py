@@ -379,9 +379,9 @@ class Coordinator:
             word = "full" if self._balancer.full(topic) else ""
             if self._balancer.saturated(topic):
                 word = "saturated"
-            in_flight = state.asked + state.reserved
             rate = state.question_rate.mean * state.answer_rate.mean
-            views.append(TopicView(topic, state.target, state.committed, in_flight, rate, word))
+            held = state.target, state.committed, state.asked, state.reserved
+            views.append(TopicView(topic, *held, rate, word, self._balancer.escalation(topic)))
         accepted, tokens = self._tally.accepted, self._tally.tokens.completion
         return Snapshot(
             status=status,
