@@ -97,7 +97,7 @@ def engine_arguments(config: RunConfig, model: str, on_gpu: bool) -> dict[str, A
     if on_gpu:
         arguments |= {
             "tensor_parallel_size": engine.tensor_parallel,
-            "gpu_memory_utilization": engine.gpu_memory_utilization,
+            "gpu_memory_utilization": engine.gpu_memory_utilization * engine.gpu_share,
             "enforce_eager": engine.enforce_eager,
         }
         if engine.tensor_parallel > 1:

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from synth.errors import ConfigError, EngineFailure, ModelError, UserError
+from actors.fleet import Fleet
+from actors.joining import Autoscaler, Say, connected, nodes_to_start_on
+from synth.errors import EngineFailure, ModelError, UserError
 from synth.lock import RunLock, in_use_by
 from synth.models import resolve_embedder, resolve_model
-from synth.plan import Plan, check_resumable
+from synth.plan import Plan, check_resumable, ended_complete
 from synth.report import Snapshot, Status
 from synth.store import prepare
 
 if TYPE_CHECKING:
     from actors.logs import Logs
-    from actors.placement import Place
+    from actors.placement import Node, Place
     from actors.supervisor import Supervisor
-    from synth.events import AnyEvent
 
 _POLL_S = 0.5
 _DRAIN_S = 60.0  # after a signal, until what is in flight must have been booked
-_KNOCK_S = 5.0
 _COORDINATOR_RESTARTS = 20
 _PIECE_BYTES = 65536
 _COORDINATOR_PATIENCE_S = 300.0  # a large store takes a while to be read again
 _CLOSE_S = 10.0  # until an engine must have stopped by itself
 
 Show = Callable[[Snapshot], None]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -124,66 +121,9 @@ def execute(
     say("checking models, folder and config")
     preflight(plan, options)
     # In this order: ray.init puts a handler of its own on SIGTERM.
-    with _ray(options.address, say) as dashboard, Interrupts().installed() as interrupts:
+    with connected(options.address, say) as dashboard, Interrupts().installed() as interrupts:
         logs = Logs(None if options.address else plan.files.logs, dashboard)
         return _supervise(plan, options, logs, show, say, interrupts, engine_factory)
-
-
-def _knock(address: str) -> None:
-    """Fail within seconds where Ray itself would try for minutes.
-
-    Raises:
-        ConfigError: nothing listens at host:port; other forms of address are left to Ray.
-    """
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
-    except OSError as error:
-        raise ConfigError(
-            "--address",
-            f"no Ray cluster answers at {address!r} ({error})",
-            "Give the address of a running cluster, or leave it out to start Ray here",
-        ) from error
-
-
-@contextmanager
-def _ray(address: str | None, say: Say) -> Iterator[str | None]:
-    """Connect to a cluster, or start Ray on this machine and stop it at the end.
-
-    Gives the address of Ray's dashboard, if there is one.
-    """
-    os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    say(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine")
-    if address:
-        _knock(address)
-    common = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "evenfill"}
-    try:
-        if address:
-            context = ray.init(address=address, **common)
-        else:
-            context = ray.init(
-                address="local",
-                num_cpus=len(os.sched_getaffinity(0)),
-                include_dashboard=False,
-                **common,
-            )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        if not address:
-            raise EngineFailure(f"Ray did not start here ({error})") from error
-        raise ConfigError(
-            "--address",
-            f"no Ray cluster answers at {address!r} ({str(error).splitlines()[0]})",
-            "Give the address of a running cluster, or leave it out to start Ray here",
-        ) from error
-    try:
-        yield context.dashboard_url or None
-    finally:
-        ray.shutdown()
 
 
 def _supervise(
@@ -195,44 +135,96 @@ def _supervise(
     interrupts: Interrupts,
     engine_factory: Callable[..., Any] | None,
 ) -> Snapshot:
-    import ray
     from ray.exceptions import RayError
 
-    from actors.judge import JudgeActors
     from actors.placement import place_replicas, ray_nodes
     from actors.supervisor import cause_of
 
-    engine = plan.config.engine
-    judging = plan.config.judge_engines
-    places = place_replicas(engine, ray_nodes(), judging)
-    writing = len(places) - judging
-    coordinator = _start_coordinator(plan, options)
-    opening = coordinator.open.remote()
-    where = "GPU" if places[0].gpus else "CPU"
-    more = f" and {judging} judge(s)" if judging else ""
-    say(f"starting {writing} vLLM replica(s){more} on {where}; their logs are in {logs}")
-    judges = JudgeActors(plan.config, places[writing:], logs.folder, engine_factory)
-    events: list[AnyEvent] = []
-    supervisor = _start_replicas(
-        plan, places[:writing], coordinator, judges.by_seat, logs, say, events.append,
-        engine_factory,
-    )  # fmt: skip
+    engine, judging = plan.config.engine, plan.config.judge_engines
+    coordinator = None
     try:
-        mistake = ray.get(opening)  # meanwhile the engines start
-        if isinstance(mistake, UserError):
-            raise mistake
-        judges.wait(engine.start_timeout, lambda: interrupts.asked)
-        _watch(supervisor, coordinator, events, show, say, interrupts)
-        closed: Snapshot = _ask(coordinator, "close")
-        return closed
+        if ended_complete(plan):
+            coordinator = _start_coordinator(plan, options)
+            _raise_mistake(_ask(coordinator, "open"))
+            if _ask(coordinator, "snapshot").finished:
+                say("this run is complete already; nothing is started")
+                return _closed(coordinator)
+        with closing(Autoscaler()) as autoscaler:
+            nodes: Sequence[Node] = ray_nodes()
+            if options.address:
+                nodes = nodes_to_start_on(
+                    engine, judging, autoscaler, say, lambda: interrupts.asked
+                )
+            if interrupts.asked:
+                raise KeyboardInterrupt
+            places = place_replicas(engine, nodes, judging)
+            fleet = Fleet(engine, nodes, judging)
+            coordinator = coordinator or _start_coordinator(plan, options)
+            return _generate(
+                plan, places, fleet, coordinator, autoscaler, logs, show, say, interrupts,
+                engine_factory,
+            )  # fmt: skip
     except RayError as error:
         raise EngineFailure(
             f"the coordinator ended ({cause_of(error)}); what was committed is in "
             f"{plan.files.root}, and the same command goes on from there"
         ) from error
+
+
+def _generate(
+    plan: Plan,
+    places: Sequence[Place],
+    fleet: Fleet,
+    coordinator: Any,
+    autoscaler: Autoscaler,
+    logs: Logs,
+    show: Show,
+    say: Say,
+    interrupts: Interrupts,
+    engine_factory: Callable[..., Any] | None,
+) -> Snapshot:
+    """Start judges and replicas, and watch them until no more is to be done."""
+    import ray
+
+    from actors.judge import JudgeActors
+
+    engine, writing = plan.config.engine, len(places) - plan.config.judge_engines
+    opening = coordinator.open.remote()
+    where = "GPU" if places[0].gpus else "CPU"
+    more = f" and {len(places) - writing} judge(s)" if writing < len(places) else ""
+    say(f"starting {writing} vLLM replica(s){more} on {where}; their logs are in {logs}")
+    judges = JudgeActors(plan.config, places[writing:], logs.folder, engine_factory)
+    supervisor = _start_replicas(
+        plan, places[:writing], fleet, coordinator, judges.by_seat, logs, say, engine_factory
+    )
+
+    def follow_cluster() -> str | None:
+        """Keep the autoscaler's wish current; why the run has to end for want of nodes."""
+        autoscaler.ask(fleet.wish(supervisor.nodes))
+        if not supervisor.nodes:
+            return "every node was about to leave"
+        if supervisor.stranded_s > engine.start_timeout:
+            return f"there was no node to work on for {engine.start_timeout:g} s"
+        return None
+
+    try:
+        _raise_mistake(ray.get(opening))  # meanwhile the engines start
+        judges.wait(engine.start_timeout, lambda: interrupts.asked)
+        _watch(supervisor, coordinator, follow_cluster, show, say, interrupts)
+        return _closed(coordinator)
     finally:
         supervisor.close(_CLOSE_S)
         judges.close(_CLOSE_S)
+
+
+def _raise_mistake(mistake: UserError | None) -> None:
+    if mistake is not None:
+        raise mistake
+
+
+def _closed(coordinator: Any) -> Snapshot:
+    closed: Snapshot = _ask(coordinator, "close")
+    return closed
 
 
 def _start_coordinator(plan: Plan, options: Options) -> Any:
@@ -255,16 +247,16 @@ def _start_coordinator(plan: Plan, options: Options) -> Any:
 def _start_replicas(
     plan: Plan,
     places: Sequence[Place],
+    fleet: Fleet,
     coordinator: Any,
     judges: Mapping[str, Sequence[Any]],
     logs: Logs,
     say: Say,
-    tell: Callable[[AnyEvent], None],
     engine_factory: Callable[..., Any] | None,
 ) -> Supervisor:
     import ray
 
-    from actors.placement import leaving_nodes, ray_nodes, relocate
+    from actors.placement import leaving_nodes, ray_nodes
     from actors.replica import ReplicaActor
     from actors.supervisor import Supervisor
 
@@ -289,13 +281,13 @@ def _start_replicas(
     return Supervisor(
         places,
         make,
-        lambda place: relocate(place, ray_nodes()),
+        fleet,
+        ray_nodes,
         leaving_nodes,
         coordinator,
         engine.start_timeout,
         engine.max_restarts,
         say,
-        tell,
     )
 
 
@@ -320,23 +312,18 @@ def _on_this_node() -> Any:
 def _watch(
     supervisor: Supervisor,
     coordinator: Any,
-    events: list[AnyEvent],
+    follow_cluster: Callable[[], str | None],
     show: Show,
     say: Say,
     interrupts: Interrupts,
 ) -> None:
-    """Poll replicas and coordinator until no replica is left to work.
-
-    Args:
-        events: where the supervisor puts what happens; emptied as the coordinator hears of it.
-    """
-    from actors.placement import ray_nodes
+    """Poll replicas and coordinator until no replica is left to work."""
     from synth.events import FleetNews
 
     def snapshot_after_news() -> Snapshot:
-        news = FleetNews(supervisor.states, tuple(events))
+        news = FleetNews(supervisor.states, tuple(supervisor.events))
         taken: Snapshot = _ask(coordinator, "snapshot", news)
-        events.clear()
+        supervisor.events.clear()
         return taken
 
     announced = draining = False
@@ -354,9 +341,10 @@ def _watch(
             say("interrupted: booking what is in flight (once more to leave at once)")
             _ask(coordinator, "stop", Status.INTERRUPTED, "stopped by the user")
             continue
-        if not ray_nodes() and not snapshot.stopping:
-            say("every node is about to leave the cluster: booking what is in flight")
-            _ask(coordinator, "stop", Status.INTERRUPTED, "every node was about to leave")
+        out_of_nodes = follow_cluster()
+        if out_of_nodes and not snapshot.stopping:
+            say(f"{out_of_nodes}: booking what is in flight")
+            _ask(coordinator, "stop", Status.INTERRUPTED, out_of_nodes)
             continue
         if snapshot.stopping and not draining:
             draining, deadline = True, time.monotonic() + _DRAIN_S

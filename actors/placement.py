@@ -11,6 +11,8 @@ from typing import Any
 from synth.config import EngineConfig
 from synth.errors import ConfigError
 
+_ROUNDING = 1e-9  # ten shares of 0.1 fill a GPU
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -26,18 +28,19 @@ class Place:
     """Resources of one replica: GPUs anywhere, or a slice of one node's cores.
 
     Attributes:
-        gpus: 0 on a CPU.
+        gpus: 0 on a CPU; below 1 where several replicas share a GPU.
         node: id of the node, on a CPU.
         slice_of_cores: (index, count) of equal slices of that node's cores, on a CPU.
     """
 
-    gpus: int
+    gpus: float
     node: str | None = None
     slice_of_cores: tuple[int, int] | None = None
 
     def options(self) -> dict[str, Any]:
         """Options of the replica's Ray actor."""
         if self.gpus:
+            # An actor is on one node with all its GPUs: what STRICT_PACK would say of one bundle.
             return {"num_gpus": self.gpus, "num_cpus": 1}
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -81,15 +84,18 @@ def ray_nodes() -> list[Node]:
     ]
 
 
-def relocate(place: Place, nodes: Sequence[Node]) -> Place:
-    """The same place, or one on the largest node when its own has left the cluster.
+def uses_gpus(engine: EngineConfig, nodes: Sequence[Node]) -> bool:
+    """Whether the replicas of a run on these nodes are on GPUs."""
+    return (
+        engine.device == "gpu" or engine.gpus_per_replica != 1 or any(node.gpus for node in nodes)
+    )
 
-    There it may share cores with a replica that is already at work: slower than a free node,
-    but the run goes on.
-    """
-    if place.gpus or not nodes or any(node.id == place.node for node in nodes):
-        return place
-    return Place(0, max(nodes, key=lambda node: (node.cpus, node.id)).id, (0, 1))
+
+def gpu_places(engine: EngineConfig, nodes: Sequence[Node]) -> int:
+    """How many replicas the GPUs of these nodes hold; none spans two nodes."""
+    if engine.gpu_share < 1:
+        return sum(node.gpus for node in nodes) * int(1 / engine.gpu_share + _ROUNDING)
+    return sum(node.gpus // engine.tensor_parallel for node in nodes)
 
 
 def place_replicas(engine: EngineConfig, nodes: Sequence[Node], judges: int = 0) -> list[Place]:
@@ -100,35 +106,48 @@ def place_replicas(engine: EngineConfig, nodes: Sequence[Node], judges: int = 0)
     Raises:
         ConfigError: more is asked for than there is.
     """
-    gpus = sum(node.gpus // engine.tensor_parallel for node in nodes)
-    has_gpus = any(node.gpus for node in nodes)
-    if has_gpus or engine.tensor_parallel > 1:
-        return _on_gpus(engine, gpus, max((node.gpus for node in nodes), default=0), judges)
+    if uses_gpus(engine, nodes):
+        return _on_gpus(engine, nodes, judges)
     return _on_cpus(engine, nodes, judges)
 
 
-def _on_gpus(engine: EngineConfig, possible: int, largest: int, judges: int) -> list[Place]:
+def _on_gpus(engine: EngineConfig, nodes: Sequence[Node], judges: int) -> list[Place]:
+    possible = gpu_places(engine, nodes)
     if not possible:
+        largest = max((node.gpus for node in nodes), default=0)
+        if engine.tensor_parallel == 1:
+            raise ConfigError(
+                "engine.device" if engine.device == "gpu" else "engine.gpu_share",
+                "asks for a GPU, but no node has one",
+                "Leave it out, or bring GPUs",
+            )
         raise ConfigError(
             "engine.tensor_parallel",
             f"is {engine.tensor_parallel}, but no node has more than {largest} GPUs",
             f"Give at most {largest}" if largest else "Leave it at 1 where there is no GPU",
         )
-    wanted = max(1, possible - judges) if engine.replicas == "auto" else engine.replicas
+    wanted = wanted_replicas(engine, possible - judges)
     if wanted + judges > possible:
         raise ConfigError(
             "engine.replicas",
             f"is {engine.replicas}{_and_judges(judges)}, but the GPUs hold {possible} replicas of "
-            f"{engine.tensor_parallel} GPUs",
+            f"{engine.gpus_per_replica:g} GPUs",
             f"Give at most {possible} in all, or auto",
         )
-    return [Place(gpus=engine.tensor_parallel) for _ in range(wanted + judges)]
+    return [Place(gpus=engine.gpus_per_replica) for _ in range(wanted + judges)]
+
+
+def wanted_replicas(engine: EngineConfig, room: int) -> int:
+    """How many replicas write, where there is room for so many; `auto` never wants none."""
+    if engine.replicas != "auto":
+        return engine.replicas
+    return max(1, min(room, engine.max_replicas or room))
 
 
 def _on_cpus(engine: EngineConfig, nodes: Sequence[Node], judges: int) -> list[Place]:
     usable = [node for node in nodes if node.cpus]
     cores = sum(node.cpus for node in usable)
-    wanted = len(usable) if engine.replicas == "auto" else engine.replicas
+    wanted = wanted_replicas(engine, len(usable))
     if wanted + judges > cores or not usable:
         raise ConfigError(
             "engine.replicas",

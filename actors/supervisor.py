@@ -13,9 +13,17 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from actors.placement import Place
+from actors.fleet import Fleet
+from actors.placement import Node, Place
 from synth.errors import UserError
-from synth.events import AnyEvent, ReplicaDied, ReplicaDraining, ReplicaRetired, ReplicaUp
+from synth.events import (
+    AnyEvent,
+    ReplicaDied,
+    ReplicaDraining,
+    ReplicaRetired,
+    ReplicaUp,
+    ReplicaWaiting,
+)
 
 _FIRST_BACKOFF_S = 2.0
 _LONGEST_BACKOFF_S = 60.0
@@ -28,6 +36,7 @@ class State(Enum):
     STARTING = "starting"
     WORKING = "working"
     WAITING = "waiting to restart"
+    BENCHED = "waiting for a node"
     DONE = "done"
     RETIRED = "retired"
 
@@ -55,48 +64,55 @@ class Watched:
 
 
 MakeReplica = Callable[[str, Place], Any]
+_NOT_UP = (State.STARTING, State.WAITING, State.BENCHED)
 
 
 class Supervisor:
-    """Keeps replicas working until they report that there is no more to do.
+    """Keeps replicas working, as many as the fleet has, until there is no more to do.
 
     Args:
         places: one per replica.
         make: creates a replica actor by name and place.
-        relocate: where to start a replica again whose place may be gone.
+        fleet: where replicas start again, and where more of them do.
+        ray_nodes: the nodes that are there, and stay.
         leaving_nodes: ids of the nodes that are about to leave the cluster.
         coordinator: handle of the coordinator actor.
         start_timeout: seconds a replica may take to come up.
         max_restarts: deaths in a row after which a replica is retired.
         say: told in a line what happens to a replica.
-        tell: told the same as an event.
         clock: seconds, monotonic.
+
+    Attributes:
+        events: what happened; whoever passes it on empties it.
     """
 
     def __init__(
         self,
         places: Sequence[Place],
         make: MakeReplica,
-        relocate: Callable[[Place], Place],
+        fleet: Fleet,
+        ray_nodes: Callable[[], Sequence[Node]],
         leaving_nodes: Callable[[], frozenset[str]],
         coordinator: Any,
         start_timeout: float,
         max_restarts: int,
         say: Callable[[str], None],
-        tell: Callable[[AnyEvent], None],
         clock: Callable[[], float] = time.monotonic,
     ):
         self._make = make
-        self._relocate = relocate
+        self._fleet = fleet
+        self._ray_nodes = ray_nodes
         self._leaving_nodes = leaving_nodes
         self._coordinator = coordinator
         self._start_timeout = start_timeout
         self._max_restarts = max_restarts
         self._say = say
-        self._tell = tell
         self._clock = clock
         self._draining = False
         self._was_up = False
+        self._stranded_since: float | None = None
+        self.nodes = ray_nodes()
+        self.events: list[AnyEvent] = []
         self.replicas = [Watched(f"replica-{i}", place) for i, place in enumerate(places)]
         for replica in self.replicas:
             self._start(replica)
@@ -114,13 +130,23 @@ class Supervisor:
                 self._hear(waiting[reference])
         else:
             time.sleep(timeout)
+        self.nodes = self._ray_nodes()
         self._vacate(self._leaving_nodes())
         now = self._clock()
         for replica in self.replicas:
             if replica.state is State.STARTING and now - replica.since > self._start_timeout:
                 self._died(replica, f"was not up after {self._start_timeout:g} s")
-            if replica.state is State.WAITING and now >= replica.since:
+            elif replica.state is State.BENCHED or (
+                replica.state is State.WAITING and now >= replica.since
+            ):
                 self._start(replica)
+        if not self._draining:
+            self._add_replicas()
+        states = {replica.state for replica in self.replicas}
+        if State.BENCHED in states and states <= {State.BENCHED, State.RETIRED}:
+            self._stranded_since = self._stranded_since or now
+        else:
+            self._stranded_since = None
 
     @property
     def finished(self) -> bool:
@@ -137,6 +163,11 @@ class Supervisor:
     def was_up(self) -> bool:
         """Whether any replica ever came up."""
         return self._was_up
+
+    @property
+    def stranded_s(self) -> float:
+        """For how long there has been no node to work on."""
+        return 0.0 if self._stranded_since is None else self._clock() - self._stranded_since
 
     @property
     def failure(self) -> str | None:
@@ -157,7 +188,7 @@ class Supervisor:
         """There is no more work to come: whoever is not up need not come up, now or later."""
         self._draining = True
         for replica in self.replicas:
-            if replica.state in (State.STARTING, State.WAITING):
+            if replica.state in _NOT_UP:
                 self._kill(replica)
                 replica.state = State.DONE
 
@@ -170,7 +201,9 @@ class Supervisor:
                 self._move(replica)
             elif replica.state is State.WORKING:
                 self._say(f"{replica.name} drains: its node is about to leave the cluster")
-                self._tell(ReplicaDraining(replica=replica.incarnation, node=replica.node or ""))
+                self.events.append(
+                    ReplicaDraining(replica=replica.incarnation, node=replica.node or "")
+                )
                 replica.leaving = True
                 replica.handle.drain.remote()
 
@@ -193,11 +226,35 @@ class Supervisor:
 
     def _start(self, replica: Watched) -> None:
         if replica.born:
-            replica.place = self._relocate(replica.place)
+            place = self._fleet.again(replica.place, self._held_beside(replica), self.nodes)
+            if place is None:
+                if replica.state is not State.BENCHED:
+                    self._say(f"{replica.name} waits for a node")
+                    self.events.append(ReplicaWaiting(replica=replica.incarnation))
+                replica.state = State.BENCHED
+                return
+            if replica.state is State.BENCHED:
+                self._say(f"{replica.name} starts again: the cluster has room for it")
+            replica.place = place
         replica.handle = self._make(replica.incarnation, replica.place)
         replica.pending = replica.handle.start.remote()
         replica.node, replica.leaving = replica.place.node, False
         replica.state, replica.since = State.STARTING, self._clock()
+
+    def _held_beside(self, replica: Watched) -> list[Place]:
+        at_work = (State.STARTING, State.WORKING, State.WAITING)
+        return [r.place for r in self.replicas if r is not replica and r.state in at_work]
+
+    def _add_replicas(self) -> None:
+        """Start replicas where nodes came, unless some wait for a node or end already."""
+        states = {replica.state for replica in self.replicas}
+        if states & {State.BENCHED, State.DONE}:
+            return
+        for place in self._fleet.more([r.place for r in self.replicas], self.nodes):
+            added = Watched(f"replica-{len(self.replicas)}", place)
+            self.replicas.append(added)
+            self._say(f"{added.name} starts: the cluster has room for it")
+            self._start(added)
 
     def _hear(self, replica: Watched) -> None:
         try:
@@ -213,7 +270,7 @@ class Supervisor:
             self._was_up = True
             replica.node = answer
             seconds = self._clock() - replica.since
-            self._tell(ReplicaUp(replica=replica.incarnation, node=answer, seconds=seconds))
+            self.events.append(ReplicaUp(replica=replica.incarnation, node=answer, seconds=seconds))
             replica.pending = replica.handle.run.remote()
             replica.state, replica.since = State.WORKING, self._clock()
         elif replica.leaving and not self._draining:
@@ -222,25 +279,34 @@ class Supervisor:
             replica.pending, replica.state = None, State.DONE
 
     def _died(self, replica: Watched, cause: str) -> None:
+        if replica.node is not None and replica.node not in {n.id for n in self._ray_nodes()}:
+            self._say(f"{replica.name} is lost with its node")
+            self._tell_death(replica, "its node is gone")
+            self._move(replica)
+            return
         now = self._clock()
         if replica.state is State.WORKING and now - replica.since > _STEADY_S:
             replica.deaths = 0
         self._kill(replica)
         self._coordinator.replica_lost.remote(replica.incarnation)
         replica.deaths += 1
-        self._tell(ReplicaDied(replica=replica.incarnation, cause=cause, deaths=replica.deaths))
+        self._tell_death(replica, cause)
         replica.born += 1
         replica.causes.append(cause)
         if self._draining:
             replica.state = State.DONE
         elif replica.deaths > self._max_restarts:
             replica.state = State.RETIRED
-            self._tell(ReplicaRetired(replica=replica.name, deaths=replica.deaths))
+            self.events.append(ReplicaRetired(replica=replica.name, deaths=replica.deaths))
             self._say(f"{replica.name} is given up after {replica.deaths} deaths: {cause}")
         else:
             backoff = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** (replica.deaths - 1))
             self._say(f"{replica.name} died and starts again in {backoff:g} s: {cause}")
             replica.state, replica.since = State.WAITING, now + backoff
+
+    def _tell_death(self, replica: Watched, cause: str) -> None:
+        name, deaths = replica.incarnation, replica.deaths
+        self.events.append(ReplicaDied(replica=name, cause=cause, deaths=deaths))
 
     def _kill(self, replica: Watched) -> None:
         replica.pending = None

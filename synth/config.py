@@ -117,11 +117,22 @@ class EngineConfig(Section):
     """vLLM, and how many of it."""
 
     replicas: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    max_replicas: int | None = Field(
+        None, ge=1, description="most that auto starts; an autoscaler is asked for as many"
+    )
+    device: Literal["auto", "gpu"] = Field(
+        "auto", description="gpu: wait for GPUs even where only CPUs are there yet"
+    )
     tensor_parallel: int = Field(1, ge=1, description="GPUs that one replica spans")
+    gpu_share: float = Field(
+        1.0, gt=0, le=1, description="part of a GPU that is a replica's; below 1 several share it"
+    )
     max_num_seqs: int = Field(64, ge=1, description="sequences that one replica decodes at once")
     max_num_batched_tokens: int = Field(2048, ge=256, description="tokens of one engine step")
     structured_output: Literal["xgrammar", "outlines", "guidance"] = "xgrammar"
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="of its GPUs, or of its share of one"
+    )
     cpu_kv_cache_gib: int = Field(2, ge=1, description="key-value cache of a replica on a CPU")
     enforce_eager: bool = Field(False, description="no CUDA graphs; a CPU is always eager")
     start_timeout: Duration = Field(1800.0, description="until a replica must be up")
@@ -130,6 +141,19 @@ class EngineConfig(Section):
     )
     max_restarts: int = Field(3, ge=0, description="deaths in a row after which it is retired")
     metrics: bool = Field(False, description="each engine's own metrics, exported by Ray")
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> EngineConfig:
+        if self.max_replicas is not None and self.replicas != "auto":
+            raise ValueError("max_replicas bounds replicas: auto, but replicas is a number")
+        if self.gpu_share < 1 and self.tensor_parallel > 1:
+            raise ValueError("gpu_share is below 1, but tensor_parallel asks for several GPUs")
+        return self
+
+    @property
+    def gpus_per_replica(self) -> float:
+        """GPUs of one replica, where it runs on GPUs."""
+        return self.tensor_parallel * self.gpu_share
 
 
 class SamplingConfig(Section):

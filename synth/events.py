@@ -80,6 +80,13 @@ class ReplicaDraining(Event):
     node: str
 
 
+class ReplicaWaiting(Event):
+    """A replica cannot start again before the cluster has a node for it."""
+
+    event: Literal["replica_waiting"] = "replica_waiting"
+    replica: str
+
+
 class TopicFull(Event):
     """A topic holds its target."""
 
@@ -161,6 +168,7 @@ AnyEvent = (
     | ReplicaDied
     | ReplicaRetired
     | ReplicaDraining
+    | ReplicaWaiting
     | TopicFull
     | TopicSaturated
     | TopicEscalated

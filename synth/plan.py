@@ -11,6 +11,7 @@ from synth import judging, prompts, store
 from synth.config import RunConfig, content_of, differences, fingerprint
 from synth.errors import StoreError
 from synth.existing import Existing, located, look_at
+from synth.report import Status
 from synth.specs import Specs, find_specs_dir, load_specs
 from synth.store import RunFiles
 from synth.targets import check_facets, check_topics, missing, share_out, sized_like
@@ -117,4 +118,15 @@ def check_resumable(plan: Plan, accept_changes: bool) -> dict[str, Any] | None:
         str(plan.files.root),
         "holds a run with another config (" + "; ".join(changes or ["unknown difference"]) + ")",
         "Run with the old config, give another --out, or agree with --accept-changes",
+    )
+
+
+def ended_complete(plan: Plan) -> bool:
+    """Whether the folder says that this very run ended complete; only the store knows for sure."""
+    manifest = store.read_manifest(plan.files)
+    return (
+        manifest is not None
+        and manifest["status"] == Status.COMPLETE
+        and manifest["fingerprint"] == plan.fingerprint
+        and manifest.get("targets") == dict(plan.targets)
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from synth import __version__
-from synth.cli import bench, checks, data, export, fill, people, runs
+from synth.cli import bench, checks, data, export, fill, people, runs, submit
 from synth.cli.common import user_errors
 
 __all__ = ["app", "main"]
@@ -31,6 +31,7 @@ for verb in (  # in the order of `evenfill --help`
     export.export,
     people.review,
     people.agreement,
+    submit.submit,
     checks.doctor,
 ):
     app.command()(user_errors(verb))

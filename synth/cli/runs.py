@@ -33,14 +33,18 @@ def run(
     options: SetOption = None,
     address: AddressOption = None,
     accept_changes: AcceptOption = False,
+    submitted_by: Annotated[str | None, typer.Option(hidden=True)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run, or resume, until every topic holds its target."""
     from actors.launch import Options, execute
     from synth.display import run_display
+    from synth.packing import check_version
     from synth.plan import make_plan
     from synth.store import read_report
 
+    if submitted_by is not None:
+        check_version(submitted_by)
     plan = make_plan(*load(config, overrides(options, total, folder)))
     with run_display(err if as_json else out) as display:
         snapshot = execute(plan, Options(address, accept_changes), display.show, display.say)

@@ -54,6 +54,23 @@ def test_a_node_that_is_about_to_leave_is_drained_and_its_replica_moves(
     assert problems(folder, {}) == []
 
 
+def test_auto_takes_in_a_node_that_comes_and_goes_on_without_one_that_is_gone(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    first = cluster.add_node(num_cpus=1)
+    folder, log = tmp_path / "run", tmp_path / "run.log"
+    run = start(folder, {"delay_s": 0.8}, "engine.max_restarts=1")
+    wait_for(log, "starting 2 vLLM replica(s)", run)
+    wait_for(log, "generating", run)
+    cluster.add_node(num_cpus=1)
+    wait_for(log, "replica-2 starts: the cluster has room for it", run)
+    cluster.remove_node(first, allow_graceful=False)
+    wait_for(log, "waits for a node", run)
+    assert run.wait(timeout=240) == 0, log.read_text()
+    assert "given up" not in log.read_text()
+    assert problems(folder, {}) == []
+
+
 def test_a_run_into_a_bucket_survives_the_death_of_its_coordinator_and_its_driver(
     tmp_path: Path, bucket: str
 ) -> None:

@@ -40,8 +40,9 @@ class FakeEmbedder:
 class LocalPort:
     """The coordinator's logic without an actor, committing after every batch."""
 
-    def __init__(self, bench: Bench, commit_delay_s: float = 0.0):
+    def __init__(self, bench: Bench, commit_delay_s: float = 0.0, name: str = "r0"):
         self.bench = bench
+        self.name = name
         self.calls: Counter[str] = Counter()
         self.leased: list[str] = []
         self._delay = commit_delay_s
@@ -52,24 +53,24 @@ class LocalPort:
 
     async def lease(self, epoch: int, want: int) -> Reply:  # noqa: ARG002
         self.calls["lease"] += 1
-        reply = self.coordinator.lease("r0", want)
+        reply = self.coordinator.lease(self.name, want)
         if reply.lease:
             self.leased += [slot.id for slot in reply.lease.slots]
         return reply
 
     async def reserve(self, epoch: int, batch: QuestionBatch) -> Reply:  # noqa: ARG002
         self.calls["reserve"] += 1
-        return self.coordinator.reserve("r0", batch)
+        return self.coordinator.reserve(self.name, batch)
 
     async def commit(self, epoch: int, batch: AnswerBatch) -> Reply:  # noqa: ARG002
         self.calls["commit"] += 1
-        reply = self.coordinator.commit("r0", batch)
+        reply = self.coordinator.commit(self.name, batch)
         await asyncio.sleep(self._delay)
         self.bench.commit()
         return reply
 
     async def rejoin(self, holdings: Sequence[Holding]) -> Reply:
-        return self.coordinator.rejoin("r0", holdings)
+        return self.coordinator.rejoin(self.name, holdings)
 
 
 @pytest.fixture
@@ -105,6 +106,24 @@ def test_the_engine_is_kept_full_and_never_overfull(
     work, engine = pipeline(specs, small, LocalPort(bench), Script())
     asyncio.run(asyncio.wait_for(work.run(), 60))
     assert engine.most_in_flight == int(16 * 1.1)
+
+
+def test_a_faster_replica_gets_more_leases_and_a_slower_one_holds_nobody_up(
+    specs: Specs, small: RunConfig, tmp_path: Path
+) -> None:
+    bench = Bench(specs, small, dict.fromkeys(specs.topics, 20), tmp_path)
+    fast, slow = (LocalPort(bench, name=name) for name in ("fast", "slow"))
+    works = [
+        pipeline(specs, small, port, Script(delay_s=delay))[0]
+        for port, delay in ((fast, 0.05), (slow, 0.5))
+    ]
+
+    async def both() -> None:
+        await asyncio.wait_for(asyncio.gather(*(work.run() for work in works)), 60)
+
+    asyncio.run(both())
+    assert bench.coordinator.outcome()[0] is Status.COMPLETE
+    assert len(fast.leased) > 2 * len(slow.leased) > 0
 
 
 def test_central_calls_are_micro_batches(specs: Specs, small: RunConfig, tmp_path: Path) -> None:

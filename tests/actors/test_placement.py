@@ -7,8 +7,9 @@ from itertools import chain
 import pytest
 
 from actors.engine import engine_arguments, engine_environment, sampling_arguments
+from actors.fleet import Fleet
 from actors.forms import writing_forms
-from actors.placement import Node, Place, place_replicas, relocate
+from actors.placement import Node, Place, place_replicas
 from actors.replica import own_cores
 from synth.config import EngineConfig, RunConfig
 from synth.errors import ConfigError
@@ -52,6 +53,8 @@ def test_auto_on_gpus_follows_tensor_parallel_and_does_not_span_nodes() -> None:
         (EngineConfig(replicas=3), [Node("a", 8, 2)], "the GPUs hold 2 replicas"),
         (EngineConfig(tensor_parallel=4), [Node("a", 8, 2)], "no node has more than 2 GPUs"),
         (EngineConfig(tensor_parallel=2), [Node("a", 8, 0)], "Leave it at 1"),
+        (EngineConfig(device="gpu"), [Node("a", 8, 0)], "engine.device: asks for a GPU"),
+        (EngineConfig(gpu_share=0.5), [Node("a", 8, 0)], "engine.gpu_share: asks for a GPU"),
     ],
 )
 def test_more_than_there_is_is_one_message(
@@ -62,11 +65,10 @@ def test_more_than_there_is_is_one_message(
 
 
 def test_a_replica_whose_node_is_gone_moves_to_the_largest_that_is_left() -> None:
-    place = Place(0, "gone", (1, 2))
     nodes = [Node("small", 2, 0), Node("large", 8, 0)]
-    assert relocate(place, nodes) == Place(0, "large", (0, 1))
-    assert relocate(Place(0, "small", (1, 2)), nodes) == Place(0, "small", (1, 2))
-    assert relocate(Place(gpus=2), nodes) == Place(gpus=2)
+    fleet = Fleet(EngineConfig(replicas=1), nodes, 0)
+    assert fleet.again(Place(0, "gone", (1, 2)), [], nodes) == Place(0, "large", (0, 1))
+    assert fleet.again(Place(0, "small", (1, 2)), [], nodes) == Place(0, "small", (1, 2))
 
 
 def test_engine_arguments_follow_config_and_device() -> None:
@@ -82,6 +84,8 @@ def test_engine_arguments_follow_config_and_device() -> None:
     assert cpu["enable_chunked_prefill"] is False
     assert cpu["max_num_batched_tokens"] >= cpu["max_model_len"]
     assert gpu["structured_outputs_config"] == {"backend": "outlines"}
+    shared = RunConfig(engine=EngineConfig(gpu_share=0.5))
+    assert engine_arguments(shared, "m", True)["gpu_memory_utilization"] == pytest.approx(0.45)
     pinned = engine_arguments(RunConfig(), "m", False)["structured_outputs_config"]
     assert pinned == {"backend": "xgrammar", "disable_any_whitespace": True}
 

@@ -156,3 +156,33 @@ def test_the_library_starts_without_ray_vllm_or_torch() -> None:
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--address", "head:8265", "--job", "a"], "'head:8265' is not the address of a dashboard"),
+        (["--address", "http://h:x", "--job", "a"], "'http://h:x' is not the address"),
+        (
+            ["--address", "http://127.0.0.1:1", "--job", "a"],
+            "nothing answers at http://127.0.0.1:1",
+        ),
+        (["--address", "http://127.0.0.1:1", "--stop"], "--stop: is given without --job"),
+        (
+            ["--address", "http://127.0.0.1:1", "--job", "a", "--total", "3"],
+            "--job: is given beside",
+        ),
+        (
+            ["--address", "http://127.0.0.1:1", "--out", "runs/a"],
+            "out: is 'runs/a', a path of this",
+        ),
+    ],
+)
+def test_a_job_that_cannot_be_submitted(options: list[str], part: str) -> None:
+    assert part in mistake("submit", *options)
+
+
+def test_an_address_that_rays_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://other:8265")
+    line = mistake("submit", "--address", "http://127.0.0.1:1", "--job", "a")
+    assert "but RAY_ADDRESS is http://other:8265" in line

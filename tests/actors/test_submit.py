@@ -1,0 +1,256 @@
+"""A run as a job of a cluster: one head and workers that come and go, on one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import psutil
+import pytest
+
+from tests.check_folder import digests, problems
+
+pytestmark = pytest.mark.engine
+
+BIN = Path(sys.executable).parent
+EVENFILL = [sys.executable, "-m", "synth"]
+_PATIENCE_S = 240
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RayCluster:
+    """Nodes started by `ray start`, each with a temporary folder of its own, behind a token."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._nodes: dict[str, subprocess.Popen[bytes]] = {}
+        port = free_port()
+        self.dashboard = f"http://127.0.0.1:{port}"
+        self._start(
+            "head", "--head", "--num-cpus=0", f"--port={free_port()}",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={port}",
+            f"--ray-client-server-port={free_port()}",
+        )  # fmt: skip
+        file = folder / "head" / "ray_current_cluster"
+        eventually(file.exists, "the head is up")
+        self.address = file.read_text()
+
+    def add_worker(self, name: str) -> None:
+        self._start(name, f"--address={self.address}", "--num-cpus=1")
+
+    def have_a_worker(self) -> None:
+        """For a test that does not care how many there are."""
+        if set(self._nodes) == {"head"}:
+            self.add_worker("any")
+
+    def kill_worker(self, name: str) -> None:
+        """As when its machine is taken away."""
+        node = psutil.Process(self._nodes.pop(name).pid)
+        processes = [node, *node.children(recursive=True)]
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes, 10)
+
+    def stop(self) -> None:
+        for node in reversed(self._nodes.values()):
+            node.terminate()
+        for node in self._nodes.values():
+            node.wait(timeout=60)
+
+    def _start(self, name: str, *options: str) -> None:
+        with open(self._folder / f"{name}.log", "wb") as log:
+            self._nodes[name] = subprocess.Popen(
+                [BIN / "ray", "start", f"--temp-dir={self._folder / name}",
+                 "--dashboard-agent-listen-port=0", "--block", *options],
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def token() -> Iterator[None]:
+    """Ray's token authentication, and the commands of this environment, for what is started."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_AUTH_MODE", "token")
+        patched.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patched.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
+        patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patched.setenv("RAY_process_group_cleanup_enabled", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster(s3: str, token: None) -> Iterator[RayCluster]:  # noqa: ARG001
+    folder = Path(tempfile.mkdtemp(prefix="ef-"))  # a socket's path must be short
+    cluster = RayCluster(folder)
+    yield cluster
+    cluster.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def eventually(holds: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"it never came that {what}"
+        time.sleep(0.3)
+
+
+def submit(cluster: RayCluster, *options: str) -> list[str]:
+    return [*EVENFILL, "submit", "--address", cluster.dashboard, *options]
+
+
+def ended(command: list[str], **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=_PATIENCE_S, env=os.environ | environment
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def run_options(out: str, each: int) -> list[str]:
+    topics = f"{{anxiety: {each}, stress: {each}, relationships: {each}}}"
+    settings = [
+        f"targets={{policy: explicit, topics: {topics}}}", "engine.max_num_seqs=8",
+        "engine.cpu_kv_cache_gib=1", "gates=[placeholder, repetition, role]",
+        "store.commit_seconds=0.5",
+    ]  # fmt: skip
+    return ["--out", out, *(f"--set={setting}" for setting in settings)]
+
+
+class Following:
+    """`evenfill submit` in the background, and what it has printed."""
+
+    def __init__(self, command: list[str], log: Path):
+        self._log = log
+        with open(log, "w") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, start_new_session=True
+            )
+
+    @property
+    def text(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, words: str) -> None:
+        def there() -> bool:
+            assert self.process.poll() is None or words in self.text, self.text
+            return words in self.text
+
+        try:
+            eventually(there, repr(words))
+        except AssertionError as error:
+            raise AssertionError(self.text) from error
+
+
+def copy_of(bucket: str, to: Path) -> Path:
+    fsspec.filesystem("s3", use_listings_cache=False).get(f"{bucket}/", f"{to}/", recursive=True)
+    return to
+
+
+def records_in(bucket: str) -> bool:
+    return bool(fsspec.filesystem("s3", use_listings_cache=False).glob(f"{bucket}/accepted/*"))
+
+
+def test_a_job_outlives_its_submitter_and_a_worker_takes_in_others_and_ends_on_target(
+    cluster: RayCluster, bucket: str, tmp_path: Path
+) -> None:
+    first = Following(submit(cluster, *run_options(bucket, 6)), tmp_path / "first.log")
+    first.wait_for("submitted")
+    job = first.text.split("job ")[1].split()[0]
+    first.wait_for("waiting for up to")  # the head has no core to run a replica on
+    cluster.add_worker("one")
+    first.wait_for("the first replica is up")
+
+    first.process.send_signal(2)  # Ctrl-C
+    assert first.process.wait(timeout=30) == 130
+    assert "the job goes on" in first.text
+
+    code, text = ended(submit(cluster, *run_options(bucket, 6)))
+    assert code == 2, text
+    assert "in use by" in text or f"is being filled by the job {job}" in text
+
+    again = Following(submit(cluster, "--job", job), tmp_path / "again.log")
+    cluster.add_worker("two")
+    again.wait_for("replica-1 starts: the cluster has room for it")
+    eventually(lambda: records_in(bucket), "a record is durable")
+    earlier = digests(copy_of(bucket, tmp_path / "earlier"))
+    cluster.kill_worker("one")
+    again.wait_for("replica-0 waits for a node")
+    cluster.add_worker("three")
+    again.wait_for("replica-0 starts again: the cluster has room for it")
+    assert again.process.wait(timeout=_PATIENCE_S) == 0, again.text
+    folder = copy_of(bucket, tmp_path / "folder")
+    assert problems(folder, earlier) == []
+    manifest = json.loads((folder / "run.json").read_text())
+    assert manifest["epoch"] == 1
+    assert sum(manifest["targets"].values()) == 18
+    assert "given up" not in again.text
+
+    code, text = ended([*EVENFILL, "status", bucket, "--json"])
+    assert code == 0
+    assert json.loads(text)["status"] == "complete"
+
+    code, text = ended(submit(cluster, *run_options(bucket, 6), "--json"))
+    assert code == 0, text
+    assert "this run is complete already" in text
+    assert "starting" not in text
+    assert json.loads(text.splitlines()[0])["exit_code"] == 0
+
+
+def test_a_job_that_is_stopped_resumes_when_it_is_submitted_again(
+    cluster: RayCluster, bucket: str, tmp_path: Path
+) -> None:
+    cluster.have_a_worker()
+    options = [*run_options(bucket, 3), "--set=engine.max_replicas=1"]
+    first = Following(submit(cluster, *options), tmp_path / "first.log")
+    eventually(lambda: records_in(bucket), "a record is durable")
+    job = first.text.split("job ")[1].split()[0]
+    code, text = ended(submit(cluster, "--job", job, "--stop"))
+    assert code == 130, text
+    assert first.process.wait(timeout=60) == 130, first.text
+    folder = copy_of(bucket, tmp_path / "stopped")
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    earlier = digests(folder)
+    assert 0 < len(earlier) < 9
+    code, text = ended(submit(cluster, *options))
+    assert code == 0, text
+    assert problems(copy_of(bucket, tmp_path / "folder"), earlier) == []
+
+
+def test_what_the_cluster_finds_wrong_ends_the_job_with_exit_code_2(cluster: RayCluster) -> None:
+    options = ["--out", "/proc/evenfill", "--set=model.name=/no/such/model"]
+    code, text = ended(submit(cluster, *options))
+    assert code == 2, text
+    assert "cannot be written" in text
+    assert "Traceback" not in text
+
+
+def test_a_wrong_token_no_jobs_api_and_no_such_job_are_one_message_each(
+    cluster: RayCluster, s3: str
+) -> None:
+    options = submit(cluster, "--job", "none")
+    code, text = ended(options, RAY_AUTH_TOKEN="0" * 64)
+    assert code == 2
+    assert "wants its token" in text
+    code, text = ended(options)
+    assert code == 2
+    assert "knows no job 'none'" in text
+    other = os.environ["AWS_ENDPOINT_URL"]
+    code, text = ended([*EVENFILL, "submit", "--address", other, "--job", "none"])
+    assert code == 2
+    assert f"no Ray Jobs API answers at {other}" in text
+    assert s3
+    assert "Traceback" not in text
