@@ -7,8 +7,13 @@ import pickle
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
+import ray
+
+from actors.metrics import RayMetrics
 from synth.errors import UserError
+from synth.events import Compacted, FleetNews, StoreFailing, StoreRecovered
 from synth.plan import Plan
 from synth.protocol import NO_EPOCH, AnswerBatch, Holding, QuestionBatch, Reply
 from synth.report import Snapshot, Status
@@ -35,9 +40,13 @@ class CoordinatorActor:
         self._plan: Plan = pickle.loads(b"".join(pieces))
         self._accept_changes = accept_changes
         self._session: Session | None = None
+        self._metrics: RayMetrics | None = None
         self._committing: asyncio.Task[None] | None = None
         self._durable: asyncio.Future[None] | None = None
         self._closed = False
+
+    def __repr__(self) -> str:
+        return "coordinator"  # what Ray's dashboard calls the actor
 
     async def open(self) -> UserError | None:
         """Take the run folder and rebuild from it; returns the user's mistake, if there is one.
@@ -52,7 +61,9 @@ class CoordinatorActor:
 
     async def _opened(self) -> Session:
         if self._session is None:
-            self._session = Session(self._plan, self._accept_changes)
+            rebuilt = ray.get_runtime_context().was_current_actor_reconstructed
+            self._session = Session(self._plan, self._accept_changes, rebuilt=rebuilt)
+            self._metrics = RayMetrics(self._session.run_id, self._session.measure())
             self._accept_changes = True
             self._durable = asyncio.get_running_loop().create_future()
             self._committing = asyncio.create_task(self._commit_loop(self._session))
@@ -93,11 +104,13 @@ class CoordinatorActor:
 
     async def stop(self, status: Status, reason: str) -> None:
         """Lease nothing more."""
-        (await self._opened()).coordinator.stop(status, reason)
+        (await self._opened()).stop(status, reason)
 
-    async def snapshot(self) -> Snapshot:
-        """Where the run stands."""
+    async def snapshot(self, news: FleetNews | None = None) -> Snapshot:
+        """Where the run stands; `news` is what became of the replicas meanwhile."""
         run = await self._opened()
+        if news is not None:
+            run.hear_of_fleet(news)
         return run.coordinator.snapshot(run.generate_s)
 
     async def close(self) -> Snapshot:
@@ -107,7 +120,9 @@ class CoordinatorActor:
         if self._committing:
             await self._committing
         await self._compact(run, 2)
-        error = await self._try_for_a_while(run.close)
+        run.end()
+        self._export(run)
+        error = await self._try_for_a_while(run, run.close)
         if error and run.coordinator.outcome()[0] is not Status.FAILED:
             raise error
         return run.coordinator.snapshot(run.generate_s)
@@ -138,15 +153,17 @@ class CoordinatorActor:
         batch = run.coordinator.take_batch()
         loop = asyncio.get_running_loop()
         durable, self._durable = self._durable, loop.create_future()
-        error = await self._try_for_a_while(run.writer.write, batch)
+        started = time.monotonic()
+        error = await self._try_for_a_while(run, run.writer.write, batch)
         if error is not None:
-            run.coordinator.stop(Status.FAILED, f"the store cannot be written to ({error})")
+            run.stop(Status.FAILED, f"the store cannot be written to ({error})")
             for future in (durable, self._durable):
                 if future:
                     future.set_result(None)
             return False
         run.coordinator.settle(batch)
-        run.committed(len(batch.accepted))
+        seconds = time.monotonic() - started
+        run.committed(len(batch.accepted), len(batch.rejected), seconds)
         if durable:
             durable.set_result(None)
         every = self._plan.config.store.compact_segments
@@ -156,33 +173,49 @@ class CoordinatorActor:
 
     async def _compact(self, run: Session, at_least: int) -> None:
         """Merge small segments; what is wrong with the store shows at the next commit, not here."""
+        started = time.monotonic()
         with suppress(OSError, UserError):
-            await asyncio.to_thread(run.writer.compact, at_least)
+            merged = await asyncio.to_thread(run.writer.compact, at_least)
+            if merged:
+                run.events.add(Compacted(segments=merged, seconds=time.monotonic() - started))
 
     async def _try_for_a_while(
-        self, write: Callable[..., None], *arguments: object
+        self, run: Session, write: Callable[..., None], *arguments: object
     ) -> Exception | None:
         """Write, trying again for `store.retry` seconds; why it failed, if it did."""
-        deadline = time.monotonic() + self._plan.config.store.retry
+        started = time.monotonic()
+        failed = False
         while True:
             try:
                 await asyncio.to_thread(write, *arguments)
             except UserError as error:  # the folder is another run's, or holds what is not ours
                 return error
             except OSError as error:
-                if time.monotonic() > deadline:
+                if not failed:
+                    failed = True
+                    run.events.add(StoreFailing(error=str(error)))
+                if time.monotonic() > started + self._plan.config.store.retry:
                     return error
                 await asyncio.sleep(_RETRY_S)
             else:
+                if failed:
+                    run.events.add(StoreRecovered(seconds=time.monotonic() - started))
                 return None
 
     async def _refresh(self, run: Session) -> None:
-        """Refresh the figures; what is wrong with the store shows at the next commit, not here."""
-        with suppress(OSError, UserError):
-            await asyncio.to_thread(run.writer.write_state, *run.state())
+        """Refresh figures and events; what is wrong with the store shows at the next commit."""
+        run.watch_topics()
+        self._export(run)
+        for write in (partial(run.writer.write_state, *run.state()), run.events.flush):
+            with suppress(OSError, UserError):
+                await asyncio.to_thread(write)
+
+    def _export(self, run: Session) -> None:
+        if self._metrics is not None:
+            self._metrics.emit(run.measure())
 
     def _check_wall_time(self, run: Session) -> None:
         limit = self._plan.config.budget.wall_time
         if limit is not None and run.timing().wall_s >= limit:
             reason = f"the wall time of {limit:g} s is spent; raise budget.wall_time to go on"
-            run.coordinator.stop(Status.BUDGET, reason)
+            run.stop(Status.BUDGET, reason)

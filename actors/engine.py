@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from actors.forms import Form
 from synth.config import RunConfig
-from synth.errors import ModelError
+from synth.errors import ConfigError, ModelError
 from synth.models import BUILTIN, resolve_model
 from synth.prompts import Message
 from synth.protocol import Tokens
@@ -131,6 +131,21 @@ def sampling_arguments(form: Form, seed: int, warmth: float) -> dict[str, Any]:
     return {**form.sampling, "temperature": temperature, "seed": seed}
 
 
+def _stat_loggers(config: RunConfig) -> list[Any] | None:
+    """What vLLM reports each step to, although `disable_log_stats` keeps its own loggers off."""
+    if not config.engine.metrics:
+        return None
+    from vllm.v1.metrics import ray_wrappers
+
+    if ray_wrappers.ray_metrics is None:
+        raise ConfigError(
+            "engine.metrics",
+            "is true, but vLLM's exporter needs Ray Serve, which is not installed",
+            "Install it with `pip install 'ray[serve]'`, or leave the key out",
+        )
+    return [ray_wrappers.RayPrometheusStatLogger]
+
+
 class VllmEngine:
     """An `AsyncLLM` with continuous batching; requests are tokenised off its event loop.
 
@@ -141,6 +156,7 @@ class VllmEngine:
 
     Raises:
         ModelError: the model cannot be loaded, or does not suit the forms.
+        ConfigError: its metrics are wanted, and cannot be had.
     """
 
     def __init__(self, config: RunConfig, on_gpu: bool, forms: Mapping[str, Form]):
@@ -155,7 +171,7 @@ class VllmEngine:
             arguments = AsyncEngineArgs(
                 **engine_arguments(config, model, on_gpu), enable_log_requests=False
             )
-            self._engine = AsyncLLM.from_engine_args(arguments)
+            self._engine = AsyncLLM.from_engine_args(arguments, stat_loggers=_stat_loggers(config))
         except (ValueError, OSError) as error:
             raise ModelError(
                 "model", f"vLLM cannot load {config.model.name!r} ({error})", "See its log"

@@ -41,8 +41,10 @@ def _no_cluster(address: str, why: str) -> ConfigError:
 
 
 @contextmanager
-def connected(address: str | None, say: Say) -> Iterator[None]:
+def connected(address: str | None, say: Say) -> Iterator[str | None]:
     """Ray for as long as the block lasts: a cluster's, or one of this machine.
+
+    Gives the address of Ray's dashboard, if there is one.
 
     Raises:
         ConfigError: no cluster answers at `address`.
@@ -65,10 +67,10 @@ def connected(address: str | None, say: Say) -> Iterator[None]:
     common = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "evenfill"}
     try:
         if address:
-            ray.init(address=address, **common)
+            context = ray.init(address=address, **common)
         else:
             with loopback_only():
-                ray.init(
+                context = ray.init(
                     address="local",
                     num_cpus=len(os.sched_getaffinity(0)),
                     include_dashboard=False,
@@ -79,7 +81,7 @@ def connected(address: str | None, say: Say) -> Iterator[None]:
             raise EngineFailure(f"Ray did not start here ({error})") from error
         raise _no_cluster(address, str(error).splitlines()[0]) from error
     try:
-        yield
+        yield context.dashboard_url or None
     finally:
         ray.shutdown()
 

@@ -16,9 +16,10 @@ from ray.exceptions import RayError
 
 from actors.engine import Engine, EngineFactory, Generation, VllmEngine, engine_environment
 from actors.forms import judging_forms
+from actors.logs import redirect_output
 from actors.panel import write_judgement
 from actors.placement import Place
-from actors.replica import own_cores, redirect_output
+from actors.replica import own_cores
 from actors.supervisor import cause_of
 from synth.config import RunConfig
 from synth.errors import EngineFailure, UserError
@@ -32,12 +33,14 @@ class JudgeActor:
     """Judges pairs; made an actor at launch, and started again by Ray when it dies.
 
     Args:
+        name: `judge-` and the seat's name and number.
         config: the run config, with the judge's model in place of the writers'.
         log, slice_of_cores, engine_factory: as a replica's.
     """
 
     def __init__(
         self,
+        name: str,
         config: RunConfig,
         log: str | None,
         slice_of_cores: tuple[int, int] | None,
@@ -45,6 +48,7 @@ class JudgeActor:
     ):
         if log:
             redirect_output(Path(log))
+        self._name = name
         cores = own_cores(sorted(os.sched_getaffinity(0)), slice_of_cores)
         os.environ.update(engine_environment(cores, config))
         self._seed = config.seed
@@ -53,6 +57,9 @@ class JudgeActor:
             self._engine = engine_factory(config, cores is None, judging_forms(config))
         except UserError as error:
             self._engine = error
+
+    def __repr__(self) -> str:
+        return self._name  # what Ray's dashboard calls the actor
 
     async def start(self) -> UserError | None:
         """Answers once the engine is up; with what the user has to mend, if it is not."""
@@ -110,8 +117,9 @@ class JudgeActors:
                     max_task_retries=-1,  # a judgement has no state: the same call again is safe
                     max_concurrency=_MAX_CONCURRENCY,
                 )
-                log = str(logs / f"judge-{seat.name}-{number}.log") if logs else None
-                handles.append(options.remote(own, log, place.slice_of_cores, *extra))
+                name = f"judge-{seat.name}-{number}"
+                log = str(logs / f"{name}.log") if logs else None
+                handles.append(options.remote(name, own, log, place.slice_of_cores, *extra))
 
     @property
     def _all(self) -> list[Any]:

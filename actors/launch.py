@@ -24,6 +24,7 @@ from synth.store import prepare
 from synth.weights import is_url
 
 if TYPE_CHECKING:
+    from actors.logs import Logs
     from actors.placement import Node, Place
     from actors.supervisor import Supervisor
 
@@ -126,16 +127,20 @@ def execute(
     Raises:
         UserError: something the user has to mend.
     """
+    from actors.logs import Logs
+
     say("checking models, folder and config")
     preflight(plan, options)
     # In this order: ray.init puts a handler of its own on SIGTERM.
-    with connected(options.address, say), Interrupts().installed() as interrupts:
-        return _supervise(plan, options, show, say, interrupts, engine_factory)
+    with connected(options.address, say) as dashboard, Interrupts().installed() as interrupts:
+        logs = Logs(None if options.address else plan.files.logs, dashboard)
+        return _supervise(plan, options, logs, show, say, interrupts, engine_factory)
 
 
 def _supervise(
     plan: Plan,
     options: Options,
+    logs: Logs,
     show: Show,
     say: Say,
     interrupts: Interrupts,
@@ -167,8 +172,9 @@ def _supervise(
             fleet = Fleet(engine, nodes, judging)
             coordinator = coordinator or _start_coordinator(plan, options)
             return _generate(
-                plan, places, fleet, coordinator, autoscaler, show, say, interrupts, engine_factory
-            )
+                plan, places, fleet, coordinator, autoscaler, logs, show, say, interrupts,
+                engine_factory,
+            )  # fmt: skip
     except RayError as error:
         raise EngineFailure(
             f"the coordinator ended ({cause_of(error)}); what was committed is in "
@@ -182,6 +188,7 @@ def _generate(
     fleet: Fleet,
     coordinator: Any,
     autoscaler: Autoscaler,
+    logs: Logs,
     show: Show,
     say: Say,
     interrupts: Interrupts,
@@ -195,12 +202,11 @@ def _generate(
     engine, writing = plan.config.engine, len(places) - plan.config.judge_engines
     opening = coordinator.open.remote()
     where = "GPU" if places[0].gpus else "CPU"
-    logs = plan.files.logs or "Ray's session folder"
     more = f" and {len(places) - writing} judge(s)" if writing < len(places) else ""
     say(f"starting {writing} vLLM replica(s){more} on {where}; their logs are in {logs}")
-    judges = JudgeActors(plan.config, places[writing:], plan.files.logs, engine_factory)
+    judges = JudgeActors(plan.config, places[writing:], logs.folder, engine_factory)
     supervisor = _start_replicas(
-        plan, places[:writing], fleet, coordinator, judges.by_seat, say, engine_factory
+        plan, places[:writing], fleet, coordinator, judges.by_seat, logs, say, engine_factory
     )
 
     def follow_cluster() -> str | None:
@@ -255,6 +261,7 @@ def _start_replicas(
     fleet: Fleet,
     coordinator: Any,
     judges: Mapping[str, Sequence[Any]],
+    logs: Logs,
     say: Say,
     engine_factory: Callable[..., Any] | None,
 ) -> Supervisor:
@@ -268,14 +275,13 @@ def _start_replicas(
     replica_class = ray.remote(ReplicaActor)
 
     def make(name: str, place: Place) -> Any:
-        log = str(plan.files.logs / f"{name}.log") if plan.files.logs else None
         return replica_class.options(**place.options()).remote(
             name,
             plan.config,
             plan.specs,
             examples,
             coordinator,
-            log,
+            logs.file(name),
             place.slice_of_cores,
             judges,
             *extra,
@@ -323,10 +329,18 @@ def _watch(
     interrupts: Interrupts,
 ) -> None:
     """Poll replicas and coordinator until no replica is left to work."""
+    from synth.events import FleetNews
+
+    def snapshot_after_news() -> Snapshot:
+        news = FleetNews(supervisor.states, tuple(supervisor.events))
+        taken: Snapshot = _ask(coordinator, "snapshot", news)
+        supervisor.events.clear()
+        return taken
+
     announced = draining = False
     deadline = 0.0
     while not supervisor.finished:
-        snapshot = _ask(coordinator, "snapshot")
+        snapshot = snapshot_after_news()
         show(snapshot)
         if snapshot.finished:
             supervisor.wind_up()
@@ -349,6 +363,7 @@ def _watch(
         if draining and time.monotonic() > deadline:
             say("some requests did not end in time and are dropped")
             break
+    snapshot_after_news()
     if supervisor.failure:
         say(f"no replica is left: {supervisor.failure}")
         _ask(coordinator, "stop", Status.FAILED, supervisor.failure)

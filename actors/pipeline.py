@@ -23,8 +23,8 @@ from actors.checker import Checked, Checker, Work, Written
 from actors.dealings import Dealings, Unsettled
 from actors.engine import Engine
 from actors.panel import Panel
+from actors.prompter import Prompter
 from actors.stall import StallWatch
-from actors.writer import Writer
 from synth.config import RunConfig
 from synth.gates import Stage
 from synth.prompts import Example
@@ -74,7 +74,7 @@ class Pipeline:
     ):
         self._config = config
         self._engine = engine
-        self._writer = Writer(specs, examples, engine)
+        self._prompter = Prompter(specs, examples, engine)
         self._checker = checker
         self._panel = panel
         self._dealings = Dealings(port, self._note, self._take_up_again)
@@ -181,7 +181,7 @@ class Pipeline:
     async def _write(self, work: Work) -> None:
         try:
             with self._stall_watch.request():
-                written = await self._writer.write(work)
+                written = await self._prompter.write(work)
         finally:
             del self._writing[work.request_id]
         self._written.append(written)

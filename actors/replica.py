@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from ray.exceptions import ActorUnavailableError
 from actors.checker import Checker
 from actors.engine import Engine, EngineFactory, VllmEngine, engine_environment
 from actors.forms import judging_forms, writing_forms
+from actors.logs import redirect_output
 from actors.panel import OwnSeat, Panel, RemoteSeat, Seat
 from actors.pipeline import Pipeline
 from synth.config import JudgeSeat, RunConfig
@@ -97,6 +97,7 @@ class ReplicaActor:
     ):
         if log:
             redirect_output(Path(log))
+        self._name = name
         self._cores = own_cores(sorted(os.sched_getaffinity(0)), slice_of_cores)
         os.environ.update(engine_environment(self._cores, config))
         self._config = config
@@ -107,6 +108,9 @@ class ReplicaActor:
         self._engine_factory = engine_factory
         self._engine: Engine | None = None
         self._pipeline: Pipeline | None = None
+
+    def __repr__(self) -> str:
+        return self._name  # what Ray's dashboard calls the actor
 
     async def start(self) -> UserError | str:
         """Bring the engine up; returns the id of this node, or what the user has to mend."""
@@ -166,17 +170,3 @@ def own_cores(cores: list[int], slice_of_cores: tuple[int, int] | None) -> list[
         return None
     index, count = slice_of_cores
     return cores[index * len(cores) // count : (index + 1) * len(cores) // count]
-
-
-def redirect_output(log: Path) -> None:
-    """Send this process's output, and what its children inherit, to a file."""
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    except OSError:
-        return  # another node, another disk: Ray keeps the output in its own logs
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,14 @@ from ray.exceptions import RayError
 from actors.fleet import Fleet
 from actors.placement import Node, Place
 from synth.errors import UserError
+from synth.events import (
+    AnyEvent,
+    ReplicaDied,
+    ReplicaDraining,
+    ReplicaRetired,
+    ReplicaUp,
+    ReplicaWaiting,
+)
 
 _FIRST_BACKOFF_S = 2.0
 _LONGEST_BACKOFF_S = 60.0
@@ -73,6 +82,9 @@ class Supervisor:
         max_restarts: deaths in a row after which a replica is retired.
         say: told in a line what happens to a replica.
         clock: seconds, monotonic.
+
+    Attributes:
+        events: what happened; whoever passes it on empties it.
     """
 
     def __init__(
@@ -101,6 +113,7 @@ class Supervisor:
         self._was_up = False
         self._stranded_since: float | None = None
         self.nodes = ray_nodes()
+        self.events: list[AnyEvent] = []
         self.replicas = [Watched(f"replica-{i}", place) for i, place in enumerate(places)]
         for replica in self.replicas:
             self._start(replica)
@@ -140,6 +153,12 @@ class Supervisor:
     def finished(self) -> bool:
         """No replica is working, or ever will."""
         return all(r.state in (State.DONE, State.RETIRED) for r in self.replicas)
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many replicas are in each state."""
+        held = Counter(replica.state for replica in self.replicas)
+        return {state.name.lower(): held[state] for state in State}
 
     @property
     def was_up(self) -> bool:
@@ -191,6 +210,9 @@ class Supervisor:
                 self._move(replica)
             elif replica.state is State.WORKING:
                 self._say(f"{replica.name} drains: its node is about to leave the cluster")
+                self.events.append(
+                    ReplicaDraining(replica=replica.incarnation, node=replica.node or "")
+                )
                 replica.leaving = True
                 replica.handle.drain.remote()
 
@@ -217,6 +239,7 @@ class Supervisor:
             if place is None:
                 if replica.state is not State.BENCHED:
                     self._say(f"{replica.name} waits for a node")
+                    self.events.append(ReplicaWaiting(replica=replica.incarnation))
                 replica.state = State.BENCHED
                 return
             if replica.state is State.BENCHED:
@@ -255,6 +278,8 @@ class Supervisor:
         elif replica.state is State.STARTING:
             self._was_up = True
             replica.node = answer
+            seconds = self._clock() - replica.since
+            self.events.append(ReplicaUp(replica=replica.incarnation, node=answer, seconds=seconds))
             replica.pending = replica.handle.run.remote()
             replica.state, replica.since = State.WORKING, self._clock()
         elif replica.leaving and not self._draining:
@@ -265,6 +290,7 @@ class Supervisor:
     def _died(self, replica: Watched, cause: str) -> None:
         if replica.node is not None and replica.node not in {n.id for n in self._ray_nodes()}:
             self._say(f"{replica.name} is lost with its node")
+            self._tell_death(replica, "its node is gone")
             self._move(replica)
             return
         now = self._clock()
@@ -273,17 +299,23 @@ class Supervisor:
         self._kill(replica)
         self._coordinator.replica_lost.remote(replica.incarnation)
         replica.deaths += 1
+        self._tell_death(replica, cause)
         replica.born += 1
         replica.causes.append(cause)
         if self._draining:
             replica.state = State.DONE
         elif replica.deaths > self._max_restarts:
             replica.state = State.RETIRED
+            self.events.append(ReplicaRetired(replica=replica.name, deaths=replica.deaths))
             self._say(f"{replica.name} is given up after {replica.deaths} deaths: {cause}")
         else:
             backoff = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** (replica.deaths - 1))
             self._say(f"{replica.name} died and starts again in {backoff:g} s: {cause}")
             replica.state, replica.since = State.WAITING, now + backoff
+
+    def _tell_death(self, replica: Watched, cause: str) -> None:
+        name, deaths = replica.incarnation, replica.deaths
+        self.events.append(ReplicaDied(replica=name, cause=cause, deaths=deaths))
 
     def _kill(self, replica: Watched) -> None:
         replica.pending = None

@@ -141,6 +141,7 @@ class EngineConfig(Section):
         900.0, description="an engine with work that ends no text for so long is restarted"
     )
     max_restarts: int = Field(3, ge=0, description="deaths in a row after which it is retired")
+    metrics: bool = Field(False, description="each engine's own metrics, exported by Ray")
 
     @model_validator(mode="after")
     def _counts_agree(self) -> EngineConfig:

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from synth.events import Event
 from synth.report import Snapshot
 
 _LINE_EVERY_S = 10.0
@@ -83,6 +84,13 @@ def summary_line(snapshot: Snapshot) -> str:
     if left is not None:
         parts.append(f"about {duration(left)} left")
     return ", ".join(parts)
+
+
+def event_line(event: Event) -> str:
+    """An event as a line: the second that it happened in (UTC), its name, what it tells."""
+    told = event.model_dump(mode="json", exclude={"time", "event", "fingerprint", "versions"})
+    parts = [f"{name}={value}" for name, value in told.items()]
+    return " ".join([f"{event.time:%Y-%m-%d %H:%M:%S}", event.event, *parts])
 
 
 def duration(seconds: float) -> str:

@@ -62,11 +62,13 @@ class Tally:
     """Durable counts of a run, from the rows of its segments.
 
     Attributes:
+        refusals: (stage, reason) -> texts refused there for it.
         tokens: of questions and answers; what judges read and wrote is in `judge_tokens`.
         judged: accepted records with scores; `score_sums` adds up theirs by metric.
     """
 
     topics: dict[str, TopicTally]
+    refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
     tokens: Tokens = field(default_factory=Tokens)
     completion_in_accepted: int = 0
     max_similarity: float | None = None
@@ -93,6 +95,7 @@ class Tally:
     def reject(self, row: Mapping[str, Any]) -> None:
         """Count a row of `rejected/`."""
         self.topics[row["topic"]].rejected[row["reason"]] += 1
+        self.refusals[row["stage"], row["reason"]] += 1
         self._spend(row)
 
     def _spend(self, row: Mapping[str, Any]) -> None:
@@ -135,14 +138,20 @@ class Timing:
 
 @dataclass(frozen=True)
 class TopicView:
-    """One line of the live display."""
+    """Where a topic stands; `escalation` is the level of its prompts."""
 
     name: str
     target: int
     accepted: int
-    in_flight: int
+    asked: int
+    reserved: int
     acceptance_rate: float
     state: str
+    escalation: int
+
+    @property
+    def in_flight(self) -> int:
+        return self.asked + self.reserved
 
 
 @dataclass(frozen=True)

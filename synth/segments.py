@@ -168,14 +168,14 @@ def remove_superseded(folder: Folder) -> None:
             folder.delete(segment.name)
 
 
-def compact(folder: Folder, schema: pa.Schema, at_least: int) -> None:
-    """Merge a folder's single commits, once there are `at_least` of them in a row.
+def compact(folder: Folder, schema: pa.Schema, at_least: int) -> int:
+    """Merge a folder's single commits, once there are `at_least` of them in a row; how many.
 
     Memory stays at a batch of rows; a crash at any point leaves each row in one segment that
     `segments` names.
     """
     run: list[Segment] = []
-    rows = 0
+    rows = merged = 0
     for segment in [*segments(folder), None]:
         if segment is not None and not segment.merged and rows < _MERGED_ROWS:
             run.append(segment)
@@ -183,9 +183,11 @@ def compact(folder: Folder, schema: pa.Schema, at_least: int) -> None:
             continue
         if len(run) >= max(2, at_least):
             _merge(folder, schema, run)
+            merged += len(run)
         run, rows = [], 0
         if segment is not None and not segment.merged:
             run, rows = [segment], _row_count(folder, segment)
+    return merged
 
 
 def _row_count(folder: Folder, segment: Segment) -> int:
@@ -239,9 +241,9 @@ class SegmentWriter:
         self._next += 1
         self._last = rows
 
-    def compact(self, at_least: int) -> None:
-        """Merge this folder's single commits, once there are `at_least` of them in a row."""
-        compact(self._folder, self._schema, at_least)
+    def compact(self, at_least: int) -> int:
+        """Merge single commits, once there are `at_least` of them in a row; how many."""
+        return compact(self._folder, self._schema, at_least)
 
 
 def read_rows(folder: Folder, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,11 +16,14 @@ from synth.claim import LostClaimError
 from synth.config import content_of
 from synth.coordinator import Coordinator
 from synth.embedding import Embedder
+from synth.event_log import EventLog
+from synth.events import Committed, FleetNews, RunEnded, RunOpened, RunStopping, TopicWatch
 from synth.labeller import TopicLabeller
 from synth.lock import RunLock
+from synth.metrics import CommitFigures, Measurement, measure
 from synth.models import BUILTIN_MODEL, describe
 from synth.plan import Plan, check_resumable
-from synth.report import Timing, versions
+from synth.report import Status, Timing, versions
 from synth.restore import restore
 from synth.segments import accepted_schema
 from synth.vector_cache import VectorCache, cache_path
@@ -28,7 +31,7 @@ from synth.writer import PURPOSE, RunWriter
 
 
 class Session:
-    """One start of a run: its manifest, its writers and its coordinator.
+    """One start of a run: its manifest, its writers, its events and its coordinator.
 
     Holds the folder's lock from construction to `close`.
 
@@ -36,13 +39,18 @@ class Session:
         plan: the checked run.
         accept_changes: go on although the config differs from the folder's.
         clock: seconds, monotonic.
+        rebuilt: another coordinator of the same driver held the run before and died.
 
     Raises:
         StoreError: the folder cannot be used.
     """
 
     def __init__(
-        self, plan: Plan, accept_changes: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        plan: Plan,
+        accept_changes: bool,
+        clock: Callable[[], float] = time.monotonic,
+        rebuilt: bool = False,
     ):
         self._plan = plan
         self._clock = clock
@@ -76,17 +84,56 @@ class Session:
             decided=restored.decided,
             clock=clock,
         )
+        self.events = EventLog(plan.files.events, self.epoch)
+        self._topics = TopicWatch()
+        self._tally = restored.tally
+        self._commits = CommitFigures()
+        self._replicas: Mapping[str, int] = {}
+        self.events.add(self._opening(manifest is not None, rebuilt))
+        self.watch_topics()
         self.writer.write_state(*self.state())
+        self.events.flush()
 
     def engine_is_up(self) -> None:
         """The first replica is ready: generation starts to count."""
         if self._engine_up is None:
             self._engine_up = self._clock()
 
-    def committed(self, records: int) -> None:
-        """Note when the first record of the session became durable."""
-        if records and self._first_record is None and self._engine_up is not None:
+    def _opening(self, resumed: bool, rebuilt: bool) -> RunOpened:
+        snapshot = self.coordinator.snapshot(0.0)
+        again = "coordinator_restarted" if rebuilt else "run_resumed"
+        return RunOpened(
+            event=again if resumed else "run_started",
+            run=self.run_id,
+            epoch=self.epoch,
+            accepted=snapshot.accepted,
+            target=snapshot.target,
+            fingerprint=self._plan.fingerprint,
+            versions=versions(),
+        )
+
+    def committed(self, accepted: int, rejected: int, seconds: float) -> None:
+        """Note a commit, and when the first record of the session became durable."""
+        if accepted and self._first_record is None and self._engine_up is not None:
             self._first_record = self._clock() - self._engine_up
+        self._commits.add(seconds)
+        self.events.add(Committed(accepted=accepted, rejected=rejected, seconds=seconds))
+        self.watch_topics()
+
+    def hear_of_fleet(self, news: FleetNews) -> None:
+        """Take in what the driver tells of the replicas."""
+        self._replicas = news.states
+        self.events.add(*news.events)
+
+    def watch_topics(self) -> None:
+        """Note what has become of the topics since the last call."""
+        self.events.add(*self._topics.news(self.coordinator.snapshot(0.0)))
+
+    def measure(self) -> list[Measurement]:
+        """The figures of this moment, as metrics."""
+        coordinator = self.coordinator
+        figures = coordinator.snapshot(self.generate_s), self._tally, coordinator.waiting
+        return list(measure(*figures, self._replicas, self._commits))
 
     @property
     def generate_s(self) -> float:
@@ -127,13 +174,33 @@ class Session:
             report,
         )
 
+    def stop(self, status: Status, reason: str) -> None:
+        """Lease nothing more; the first reason given stands."""
+        if not self.coordinator.snapshot(0.0).stopping:
+            self.events.add(RunStopping(status=status, reason=reason))
+        self.coordinator.stop(status, reason)
+
+    def end(self) -> None:
+        """Note that this start is over; what comes is `close`."""
+        snapshot = self.coordinator.snapshot(self.generate_s)
+        self.events.add(
+            RunEnded(
+                status=snapshot.status,
+                reason=snapshot.reason,
+                accepted=snapshot.accepted,
+                target=snapshot.target,
+                generate_s=self.generate_s,
+            )
+        )
+
     def close(self) -> None:
-        """Write the closing figures and the dataset card, and free the folder."""
+        """Write the closing figures, the dataset card and the events, and free the folder."""
         with suppress(LostClaimError):  # then they are another run's
             self.writer.sweep()
             self.writer.write_state(*self.state())
             report = self.coordinator.report(self.timing())
             self.writer.write_card(dataset_card(self._plan.config, self._plan.specs, report))
+        self.events.flush()
         self.writer.close()
 
 

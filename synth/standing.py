@@ -34,7 +34,7 @@ def topic_views(balancer: Balancer) -> tuple[TopicView, ...]:
         word = "full" if balancer.full(topic) else ""
         if balancer.saturated(topic):
             word = "saturated"
-        in_flight = state.asked + state.reserved
         rate = state.question_rate.mean * state.answer_rate.mean
-        views.append(TopicView(topic, state.target, state.committed, in_flight, rate, word))
+        held = state.target, state.committed, state.asked, state.reserved
+        views.append(TopicView(topic, *held, rate, word, balancer.escalation(topic)))
     return tuple(views)

@@ -52,6 +52,11 @@ class RunFiles:
         return self.root / "review"
 
     @property
+    def events(self) -> Folder:
+        """What happened when, as JSON lines."""
+        return self.root / "events"
+
+    @property
     def logs(self) -> Path | None:
         """Where replicas log; None in an object store, where Ray's own logs have to do."""
         return self.root.path / "logs" if isinstance(self.root, LocalFolder) else None
@@ -79,7 +84,7 @@ def prepare(files: RunFiles) -> None:
         held = set(files.root.names())
         if held and MANIFEST not in held:
             _check_not_foreign(files, held)
-        for folder in (files.root, files.accepted, files.rejected, files.epochs):
+        for folder in (files.root, files.accepted, files.rejected, files.epochs, files.events):
             folder.make()
         if files.logs:
             files.logs.mkdir(exist_ok=True)
@@ -96,7 +101,7 @@ def _check_not_foreign(files: RunFiles, held: set[str]) -> None:
         raise StoreError(
             f"{files.root}/{MANIFEST}", "is gone, but there are segments", "Restore it from a copy"
         )
-    foreign = sorted(held - {"logs", LOCK, "accepted", "rejected", "epochs", "review"})
+    foreign = sorted(held - {"logs", LOCK, "accepted", "rejected", "epochs", "events", "review"})
     if foreign:
         raise StoreError(
             "out",

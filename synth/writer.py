@@ -63,11 +63,10 @@ class RunWriter:
         self._claim.confirm()
         self.commits += 1
 
-    def compact(self, at_least: int) -> None:
-        """Merge single commits, once there are `at_least` of them in a row; raises as `write`."""
+    def compact(self, at_least: int) -> int:
+        """Merge single commits, once there are `at_least` in a row; how many. Raises as `write`."""
         self._claim.confirm()
-        self._accepted.compact(at_least)
-        self._rejected.compact(at_least)
+        return self._accepted.compact(at_least) + self._rejected.compact(at_least)
 
     def write_state(self, manifest: Mapping[str, Any], report: Mapping[str, Any]) -> None:
         """Refresh `run.json` and `report.json`; raises as `write`."""

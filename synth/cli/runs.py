@@ -21,6 +21,8 @@ from synth.cli.common import (
     print_report,
 )
 
+_SHOWN_EVENTS = 5
+
 
 def run(
     config: ConfigOption = None,
@@ -85,7 +87,8 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Coverage, rates and time left of a run, live or ended."""
-    from synth.display import duration
+    from synth.display import duration, event_line
+    from synth.event_log import last_events
     from synth.lock import in_use_by
     from synth.store import read_report, run_files
 
@@ -97,10 +100,14 @@ def status(
         left = (report["target"] - report["accepted"]) / report["rates"]["accepted_per_s"]
     if not holder and report["status"] == "running":
         report |= {"status": "interrupted", "reason": "its process ended without a word"}
+    events = last_events(files.events, _SHOWN_EVENTS)
     if as_json:
-        print(json.dumps(report | {"live": holder is not None, "seconds_left": left}))
+        more = {"live": holder is not None, "seconds_left": left}
+        print(json.dumps(report | more | {"events": [e.model_dump(mode="json") for e in events]}))
         return
     print_report(report)
+    for event in events:
+        out.print(event_line(event), markup=False, highlight=False)
     if holder:
         out.print(f"running: {holder}", markup=False, highlight=False)
         if left is not None:

@@ -133,7 +133,10 @@ def test_status_tells_a_run_that_died_without_a_word_from_a_live_one(tmp_path: P
     session.writer.close()
     dead = json.loads(evenfill("status", str(folder), "--json").output)
     assert (dead["live"], dead["status"]) == (False, "interrupted")
-    assert evenfill("status", str(folder)).exit_code == 0
+    assert [event["event"] for event in dead["events"]] == ["run_started"]
+    shown = evenfill("status", str(folder))
+    assert shown.exit_code == 0
+    assert f"run_started run={session.run_id} epoch=1 accepted=0" in shown.output
 
 
 def test_the_doctor_finds_what_would_be_wrong(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from synth.report import Snapshot, Status, Tally, Timing, TopicTally, TopicView,
 
 def snapshot(topics: int = 3, accepted: int = 1) -> Snapshot:
     views = tuple(
-        TopicView(f"topic-{i}", 4, 4 if i == 0 else accepted, 2, 0.5, "full" if i == 0 else "")
+        TopicView(
+            f"topic-{i}", 4, 4 if i == 0 else accepted, 2, 1, 0.5, "full" if i == 0 else "", 0
+        )
         for i in range(topics)
     )
     return Snapshot(
@@ -93,7 +95,7 @@ def test_the_closing_figures_name_reasons_waste_and_similarity() -> None:
     }
     scores = dict.fromkeys(METRICS)
     tally.accept(spent | {"requested_topic": "a", "nearest_similarity": 0.7, "scores": scores})
-    tally.reject(spent | {"reason": "repetition"})
+    tally.reject(spent | {"stage": "answer", "reason": "repetition"})
     report = build_report(
         Status.COMPLETE, "done", tally, {"a": 1}, Timing(20, 5, 10, 3), threshold=0.85
     )

@@ -13,6 +13,8 @@ from synth import store
 from synth.config import load_config
 from synth.embedding import Embedder
 from synth.errors import StoreError
+from synth.event_log import read_events
+from synth.events import FleetNews, RunEnded
 from synth.gates import Stage
 from synth.plan import Plan, check_resumable, make_plan
 from synth.protocol import AnswerBatch, Candidate, Holding, QuestionBatch, Refusal, Tokens
@@ -290,7 +292,7 @@ def test_timing_adds_up_over_sessions(plan: Plan) -> None:
     now[0] += 5
     first.engine_is_up()
     now[0] += 20
-    first.committed(1)
+    first.committed(1, 0, 0.1)
     first.close()
     second = Session(plan, accept_changes=False, clock=lambda: now[0])
     now[0] += 7
@@ -317,3 +319,51 @@ def test_the_report_has_every_key_of_the_interface(plan: Plan) -> None:
     for figures in report["topics"].values():
         assert {"target", "accepted", "generated", "rejected", "acceptance_rate"} <= figures.keys()
     assert report["versions"]["ray"] == versions()["ray"]
+
+
+def test_a_start_tells_its_story_in_events_and_the_next_one_adds_its_own(
+    plan: Plan, embedder: Embedder
+) -> None:
+    first = Session(plan, accept_changes=False)
+    assert [event.event for event in read_events(plan.files.events)] == ["run_started"]
+    generate(first, embedder, ABOUT_SLEEP[:2])
+    first.committed(2, 0, 0.25)
+    first.stop(Status.INTERRUPTED, "stopped by the user")
+    first.stop(Status.BUDGET, "a later reason does not count")
+    first.end()
+    first.close()
+    second = Session(plan, accept_changes=False, rebuilt=True)
+    generate(second, embedder, ABOUT_SLEEP[2:])
+    second.committed(1, 0, 0.25)
+    second.close()
+    events = list(read_events(plan.files.events))
+    assert [event.event for event in events] == [
+        "run_started", "committed", "run_stopping", "run_ended",
+        "coordinator_restarted", "committed", "topic_full",
+    ]  # fmt: skip
+    assert events[3] == RunEnded(
+        time=events[3].time,
+        status=Status.INTERRUPTED,
+        reason="stopped by the user",
+        accepted=2,
+        target=3,
+        generate_s=0.0,
+    )
+    written = b"".join(plan.files.events.read(name) for name in plan.files.events.names()).decode()
+    assert not [text for text in (*ABOUT_SLEEP, "An answer to") if text in written]
+
+
+def test_metrics_are_the_figures_of_the_report(plan: Plan, embedder: Embedder) -> None:
+    session = Session(plan, accept_changes=False)
+    session.hear_of_fleet(FleetNews({"working": 2}))
+    generate(session, embedder, ABOUT_SLEEP[:2])
+    session.committed(2, 0, 0.25)
+    report = session.coordinator.report(session.timing())
+    values = {(m.metric.name, *m.labels): m.value for m in session.measure()}
+    assert values["evenfill_accepted_records_total", TOPIC] == report["accepted"] == 2
+    assert values["evenfill_target_records", TOPIC] == 3
+    tokens = report["tokens"]
+    assert values["evenfill_completion_tokens_total", "writing"] == tokens["completion"]
+    assert values["evenfill_replicas", "working"] == 2
+    assert values["evenfill_commit_seconds_total",] == 0.25
+    session.close()

@@ -14,7 +14,7 @@ from synth.specs import Specs
 _SEED_STEP = 7919  # between the seeds of a slot's answers
 
 
-class Writer:
+class Prompter:
     """Prompts an engine for questions and answers.
 
     Args:
