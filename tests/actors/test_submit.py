@@ -18,6 +18,9 @@ import fsspec
 import psutil
 import pytest
 
+from synth.event_log import read_events
+from synth.events import ReplicaUp
+from synth.store import run_files
 from tests.check_folder import digests, problems
 
 pytestmark = pytest.mark.engine
@@ -164,6 +167,10 @@ def records_in(bucket: str) -> bool:
     return bool(fsspec.filesystem("s3", use_listings_cache=False).glob(f"{bucket}/accepted/*"))
 
 
+def replicas_up(bucket: str) -> set[str]:
+    return {e.replica for e in read_events(run_files(bucket).events) if isinstance(e, ReplicaUp)}
+
+
 def test_a_job_outlives_its_submitter_and_a_worker_takes_in_others_and_ends_on_target(
     cluster: RayCluster, bucket: str, tmp_path: Path
 ) -> None:
@@ -172,6 +179,7 @@ def test_a_job_outlives_its_submitter_and_a_worker_takes_in_others_and_ends_on_t
     job = first.text.split("job ")[1].split()[0]
     first.wait_for("waiting for up to")  # the head has no core to run a replica on
     cluster.add_worker("one")
+    cluster.add_worker("two")
     first.wait_for("the first replica is up")
 
     first.process.send_signal(2)  # Ctrl-C
@@ -183,8 +191,7 @@ def test_a_job_outlives_its_submitter_and_a_worker_takes_in_others_and_ends_on_t
     assert "in use by" in text or f"is being filled by the job {job}" in text
 
     again = Following(submit(cluster, "--job", job), tmp_path / "again.log")
-    cluster.add_worker("two")
-    again.wait_for("replica-1 starts: the cluster has room for it")
+    eventually(lambda: replicas_up(bucket) == {"replica-0", "replica-1"}, "both replicas write")
     eventually(lambda: records_in(bucket), "a record is durable")
     earlier = digests(copy_of(bucket, tmp_path / "earlier"))
     cluster.kill_worker("one")
