@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ray.autoscaler._private.util import prepare_config
 from ray.scripts.scripts import start as ray_start
 
-from actors.launch import _CLOSE_S, _DRAIN_S
+from actors.driver import CLOSE_S, DRAIN_S
 from synth.cli import app
 from synth.cli.common import overrides
 from synth.config import RunConfig, load_config
@@ -223,7 +223,7 @@ def test_a_run_that_is_stopped_has_the_time_to_book_what_is_in_flight(
     waits = [v.value for c in spec.containers for v in c.env]
     waits += re.findall(r"--signal=B:USR1@(\d+)", text_of("slurm.sh"))
     assert len(waits) == 2
-    assert min(map(int, waits)) > _DRAIN_S + _CLOSE_S
+    assert min(map(int, waits)) > DRAIN_S + CLOSE_S
 
 
 _SECRET_NAME = r"[\w-]*(?:secret|token|password|credential|api_?key|access_?key)[\w-]*"
