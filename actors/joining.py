@@ -52,6 +52,8 @@ def connected(address: str | None, say: Say) -> Iterator[str | None]:
     """
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None:  # Ray would give the engines less of the machine than Ray itself
+        os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
     from ray.exceptions import AuthenticationError
 

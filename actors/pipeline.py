@@ -25,6 +25,7 @@ from actors.engine import Engine
 from actors.panel import Panel
 from actors.prompter import Prompter
 from actors.stall import StallWatch
+from actors.yielding import give_way
 from synth.config import RunConfig
 from synth.gates import Stage
 from synth.prompts import Example
@@ -83,7 +84,7 @@ class Pipeline:
         self._most_at_work = math.ceil(sequences * _SLOTS_AT_WORK)
         self._most_held = math.ceil(sequences * _SLOTS_HELD)
         self._least_asked_for = math.ceil(sequences * _LEAST_LEASE)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="check")
+        self._thread = ThreadPoolExecutor(1, "check", initializer=give_way)
         self._backlog = Backlog()
         self._writing: dict[str, Work] = {}
         self._written: list[Written] = []

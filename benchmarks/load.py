@@ -42,9 +42,9 @@ _CLOCKED = (
     (LOGIC, Coordinator, ("lease", "reserve", "commit", "take_batch", "settle")),
     (STORE, RunWriter, ("write", "compact", "write_state")),
 )
-_CAPACITY, _OPEN = 1.1, 3.0  # texts in hand and slots held for a sequence, as in the pipeline
-_GATHER_S = 0.02
-_LONGEST_NAP_S = 0.25
+# As in the pipeline: texts in hand and slots held for a sequence; how long texts are gathered.
+_CAPACITY, _OPEN = 1.1, 3.0
+_GATHER_S = 0.25
 _QUESTION = "when I come home in the evening I cannot stop thinking of what was said to me, " * 5
 _ANSWER = "it makes sense that you feel this way, and there are small things you could try, " * 10
 
@@ -170,8 +170,7 @@ class SimulatedReplica:
             now = time.monotonic()
             self._top_up(now)
             self._ask_for_lease(now)
-            nap = self._writing[0][0] - now if self._writing else _LONGEST_NAP_S
-            await asyncio.sleep(min(max(nap, 0.0) + _GATHER_S, _LONGEST_NAP_S))
+            await asyncio.sleep(_GATHER_S)
             await self._hand_in(time.monotonic())
             for task in [task for task in self._tasks if task.done()]:
                 self._tasks.discard(task)
