@@ -29,7 +29,8 @@ from tests.finished_run import QUESTIONS as ASKED
 pytestmark = pytest.mark.engine
 
 EVENFILL = [sys.executable, "-m", "synth"]
-RUN = ["run", "--total", "33", "--set", "targets.policy=uniform", "--out"]
+SHORT = "--set=record={min_words: 25, max_question_words: 50, max_answer_words: 70}"  # quicker
+RUN = ["run", "--total", "33", "--set", "targets.policy=uniform", SHORT, "--out"]
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
@@ -105,7 +106,7 @@ def test_an_engine_core_that_is_killed_is_replaced_and_the_run_completes(tmp_pat
         "engine.structured_output=outlines",
     ]
     run = subprocess.Popen(
-        [*EVENFILL, "run", *(f"--set={option}" for option in options), "--out", str(folder)],
+        [*EVENFILL, "run", SHORT, *(f"--set={option}" for option in options), "--out", str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -173,7 +174,7 @@ def test_a_judge_on_the_writing_engine_scores_every_record_and_every_score_parse
 ) -> None:
     folder = tmp_path / "run"
     targets = "targets={policy: explicit, topics: {stress: 2, anxiety: 2}}"
-    command = [*EVENFILL, "run", "--out", str(folder), "--set", targets, "--set", "judge={}"]
+    command = [*EVENFILL, "run", SHORT, "--out", str(folder), "--set", targets, "--set", "judge={}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = load_dataset(
