@@ -159,3 +159,23 @@ def test_a_full_disk_ends_the_run_with_what_is_committed_and_it_goes_on_with_a_l
     assert problems(folder, earlier, complete=False) == []
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     finish(folder, start(folder, quick, *options, log=log), earlier, log=log)
+
+
+def test_a_coordinator_that_dies_leaves_its_events_and_its_successor_says_so(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    started = start(folder, SLOW)
+    wait_for_records(folder, started)
+    written = folder / "events" / "0001-000000.jsonl"
+    deadline = time.monotonic() + 60
+    while "committed" not in written.read_text():  # the next refresh
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    earlier = written.read_text()
+    process_named("ray::CoordinatorActor").kill()
+    finish(folder, started, {})
+    assert written.read_text().startswith(earlier)
+    second = (folder / "events" / "0002-000000.jsonl").read_text().splitlines()
+    assert json.loads(second[0])["event"] == "coordinator_restarted"
+    assert json.loads(second[-1])["event"] == "run_ended"

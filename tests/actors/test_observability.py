@@ -6,7 +6,6 @@ import asyncio
 import json
 import pickle
 import re
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,6 @@ from synth.metrics import ACCEPTED, CATALOGUE, STORED, Kind
 from synth.plan import Plan
 from synth.report import Status
 from synth.session import Session
-from tests.actors.test_faults import SLOW, finish, process_named, start, wait_for_records
 from tests.actors.test_launch import dies_once, plan_for, run
 from tests.cluster.test_dashboard import VLLM, expressions, names_in, shipped_dashboard
 from tests.conftest import path_of
@@ -177,26 +175,6 @@ def test_a_retired_replica_and_the_failure_are_events(tmp_path: Path) -> None:
     assert isinstance(stopping, RunStopping)
     assert stopping.status is Status.FAILED
     assert ended.event == "run_ended"
-
-
-def test_a_coordinator_that_dies_leaves_its_events_and_its_successor_says_so(
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "run"
-    started = start(folder, SLOW)
-    wait_for_records(folder, started)
-    written = folder / "events" / "0001-000000.jsonl"
-    deadline = time.monotonic() + 60
-    while "committed" not in written.read_text():  # the next refresh
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    earlier = written.read_text()
-    process_named("ray::CoordinatorActor").kill()
-    finish(folder, started, {})
-    assert written.read_text().startswith(earlier)
-    second = (folder / "events" / "0002-000000.jsonl").read_text().splitlines()
-    assert json.loads(second[0])["event"] == "coordinator_restarted"
-    assert json.loads(second[-1])["event"] == "run_ended"
 
 
 def test_every_counter_starts_at_zero_and_moves_by_what_is_gained(

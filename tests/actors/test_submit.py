@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -140,8 +141,10 @@ class Following:
         self._log = log
         with open(log, "w") as output:
             self.process = subprocess.Popen(
-                command, stdout=output, stderr=output, start_new_session=True
-            )
+                command, stdout=output, stderr=output, start_new_session=True,
+                # Where the tests run in the background, Ctrl-C is ignored by what they start.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )  # fmt: skip
 
     @property
     def text(self) -> str:
@@ -182,7 +185,7 @@ def test_a_job_outlives_its_submitter_and_a_worker_takes_in_others_and_ends_on_t
     cluster.add_worker("two")
     first.wait_for("the first replica is up")
 
-    first.process.send_signal(2)  # Ctrl-C
+    first.process.send_signal(signal.SIGINT)
     assert first.process.wait(timeout=30) == 130
     assert "the job goes on" in first.text
 
