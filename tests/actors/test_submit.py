@@ -130,6 +130,7 @@ def run_options(out: str, each: int) -> list[str]:
         f"targets={{policy: explicit, topics: {topics}}}", "engine.max_num_seqs=8",
         "engine.cpu_kv_cache_gib=1", "gates=[placeholder, repetition, role]",
         "store.commit_seconds=0.5",
+        "record={min_words: 25, max_question_words: 50, max_answer_words: 70}",  # quicker
     ]  # fmt: skip
     return ["--out", out, *(f"--set={setting}" for setting in settings)]
 
@@ -174,6 +175,7 @@ def replicas_up(bucket: str) -> set[str]:
     return {e.replica for e in read_events(run_files(bucket).events) if isinstance(e, ReplicaUp)}
 
 
+@pytest.mark.timeout(900)
 def test_a_job_outlives_its_submitter_and_a_worker_takes_in_others_and_ends_on_target(
     cluster: RayCluster, bucket: str, tmp_path: Path
 ) -> None:
