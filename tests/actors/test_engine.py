@@ -29,7 +29,10 @@ from tests.finished_run import QUESTIONS as ASKED
 pytestmark = pytest.mark.engine
 
 EVENFILL = [sys.executable, "-m", "synth"]
-SHORT = "--set=record={min_words: 25, max_question_words: 50, max_answer_words: 70}"  # quicker
+MIN_WORDS = 25
+SHORT = (  # quicker
+    f"--set=record={{min_words: {MIN_WORDS}, max_question_words: 50, max_answer_words: 70}}"
+)
 RUN = ["run", "--total", "33", "--set", "targets.policy=uniform", SHORT, "--out"]
 
 
@@ -78,8 +81,8 @@ def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly
     assert sorted(rows["topic"]) == sorted(specs.topics)
     assert len(set(rows["id"])) == 33
     for row in rows:
-        assert len(row["question"].split()) >= 40
-        assert len(row["answer"].split()) >= 40
+        assert len(row["question"].split()) >= MIN_WORDS
+        assert len(row["answer"].split()) >= MIN_WORDS
     logs = output + "".join(path.read_text() for path in (folder / "logs").iterdir())
     assert "EngineCore" in logs
     assert not any(row[text][:60] in logs for row in rows for text in ("question", "answer"))
