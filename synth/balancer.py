@@ -26,25 +26,30 @@ _AVOIDED = 3  # openings of questions, too close ones, that an escalated prompt 
 _DUPLICATE_LEVELS = (0.15, 0.35, 0.6)  # duplicate share from which a prompt escalates a level
 _WARMTH_PER_LEVEL = 0.1
 _CAUTION = 0.5  # standard deviations; a second wave is cheaper than questions nobody needs
-# Believed of a topic before its first verdict. High, so that a first wave never holds more
+_DARING = 0.7  # the same, the other way, while an engine would be idle: its tokens cost no time
+_SPARED = 0.05  # of all targets: what may be written for nobody, for engines that would be idle
+_QUESTION_SHARE = 0.25  # of a record's tokens
+# Believed of any topic before the first verdict. High, so that a first wave never holds more
 # questions than could all be used; each refusal then widens it.
 _OPTIMISM = 0.95
 
 
 @dataclass
 class TopicState:
-    """Where a topic stands; `target - committed - reserved` is its room.
+    """Where a topic stands.
 
-    `coverage` counts facet values, and `varied` how often a facet was fixed at all.
+    `staged` are those of the `reserved` whose answer waits to be durable. `coverage` counts facet
+    values, and `varied` how often a facet was fixed at all.
     """
 
     target: int
+    question_rate: Rate
+    answer_rate: Rate
     committed: int = 0
     reserved: int = 0
+    staged: int = 0
     asked: int = 0
     attempts: int = 0
-    question_rate: Rate = field(default_factory=lambda: Rate(_OPTIMISM))
-    answer_rate: Rate = field(default_factory=lambda: Rate(_OPTIMISM))
     duplicate_rate: Rate = field(default_factory=lambda: Rate(0.0))
     coverage: Counter[tuple[str, str]] = field(default_factory=Counter)
     varied: Counter[str] = field(default_factory=Counter)
@@ -52,7 +57,22 @@ class TopicState:
 
     @property
     def room(self) -> int:
-        return self.target - self.committed - self.reserved
+        """Records that may still be taken."""
+        return self.target - self.committed - self.staged
+
+    @property
+    def unanswered(self) -> int:
+        """Reserved questions whose answers are still to come."""
+        return self.reserved - self.staged
+
+    @property
+    def expected(self) -> float:
+        """Records that are likely to come of what is in flight, without those that are staged."""
+        return (self.unanswered + self.asked * self.question_rate.mean) * self.answer_rate.mean
+
+    @property
+    def expected_coverage(self) -> float:
+        return (self.committed + self.staged + self.expected) / self.target
 
 
 class Balancer:
@@ -82,7 +102,14 @@ class Balancer:
         self._fixed = dict(fixed or {})
         self._facets_per_slot = min(facets_per_slot, len(specs.facets))
         self._random = random.Random(seed)
-        self.topics = {topic: TopicState(targets[topic]) for topic in specs.topics}
+        self._sparing = False
+        self._most_spared = _SPARED * sum(targets.values())
+        self._unneeded = 0.0
+        questions, answers = Rate(_OPTIMISM), Rate(_OPTIMISM)  # of all topics together
+        self.topics = {
+            topic: TopicState(targets[topic], Rate(questions), Rate(answers))
+            for topic in specs.topics
+        }
 
     def restore(self, topic: str, committed: int, attempts: int) -> None:
         """Take over what a store holds of `topic`; use `cover` for its facet values."""
@@ -91,28 +118,41 @@ class Balancer:
 
     # -- issuing -------------------------------------------------------------------
 
-    def draw(self, slot_ids: Iterable[str]) -> list[Slot]:
-        """The next slots, counted as asked; fewer when no more may be in flight now."""
+    def draw(self, slot_ids: Iterable[str], *, idle: bool = False) -> list[Slot]:
+        """The next slots, counted as asked; fewer when no more may be in flight now.
+
+        Args:
+            idle: whether the engine would have nothing to do otherwise. Then more are in flight
+                than are likely to be needed, so that the last records are not waited for one
+                after another; until the next draw, more questions may be reserved as well.
+        """
+        self._sparing = idle and self._surplus() < self._most_spared
         limits = {topic: self.limit(topic) for topic in self.topics}
         order = {topic: place for place, topic in enumerate(self.topics)}
         heap = [
-            (self._expected_coverage(state), order[topic], topic)
+            (state.expected_coverage, order[topic], topic)
             for topic, state in self.topics.items()
             if state.asked < limits[topic]
         ]
         heapq.heapify(heap)
-        slots = []
+        slots: list[Slot] = []
         for slot_id in slot_ids:
-            if not heap or heap[0][0] >= 1.0:
+            if not heap or not self._may_follow(heap[0][0]):
                 break
             topic = heap[0][2]
             slots.append(self._slot(slot_id, topic))
             state = self.topics[topic]
             if state.asked < limits[topic] and not self._spent(state):
-                heapq.heapreplace(heap, (self._expected_coverage(state), order[topic], topic))
+                heapq.heapreplace(heap, (state.expected_coverage, order[topic], topic))
             else:
                 heapq.heappop(heap)
         return slots
+
+    def _may_follow(self, least_expected_coverage: float) -> bool:
+        """Whether another slot may be issued."""
+        if self._sparing:
+            return self._surplus() < self._most_spared
+        return least_expected_coverage < 1.0
 
     def _slot(self, slot_id: str, topic: str) -> Slot:
         state = self.topics[topic]
@@ -136,28 +176,47 @@ class Balancer:
     def limit(self, topic: str) -> int:
         """How many questions of `topic` may be in flight at once.
 
-        As many as are expected to bring what is needed, less a part of that number's standard
-        deviation (binomial), rounded down; at least one while nothing else is under way.
+        As many as are expected to bring what is needed and to find a place, less a part of the
+        number's standard deviation (binomial), rounded down; at least one while nothing else is
+        under way.
         """
         state = self.topics[topic]
         if state.room <= 0 or self._spent(state):
             return 0
+        passed, answered = state.question_rate.mean, state.answer_rate.mean
+        chance = passed * answered
+        needed = max(0.0, state.room - state.unanswered * answered)
+        margin = _DARING if self._sparing else -_CAUTION
+        likely = int((needed + margin * _deviation(needed, chance)) / chance)
+        free = max(0, self._most_unanswered(state) - state.unanswered)
+        places = int((free - _CAUTION * _deviation(free, passed)) / passed)
+        return max(min(likely, places), 1 if state.reserved == 0 else 0)
+
+    def _most_unanswered(self, state: TopicState) -> int:
+        """How many reserved questions of a topic may wait for their answers at once.
+
+        More than there is room for, when some answers are likely to fail: one more while it is
+        more likely needed than not, and while engines would be idle some more.
+        """
         answered = state.answer_rate.mean
-        needed = state.target - state.committed - state.reserved * answered
-        chance = state.question_rate.mean * answered
-        margin = _CAUTION * math.sqrt(max(needed, 0.0) * (1 - chance))
-        whole = int((needed - margin) / chance)
-        return max(whole, 1 if state.reserved == 0 else 0)
+        likely = state.room - 0.5  # the median
+        if not self._sparing:
+            return max(state.room, int(likely / answered))
+        likely += _DARING * _deviation(state.room, answered)
+        return max(state.room, math.ceil(likely / answered))
+
+    def _surplus(self) -> float:
+        """Records that were written for nobody, or are expected to be, of what is in flight."""
+        return self._unneeded + sum(
+            max(0.0, state.expected - state.room)
+            for state in self.topics.values()
+            if state.room > 0
+        )
 
     def escalation(self, topic: str) -> int:
         """0 to 3: how hard a prompt pushes away from what the topic already holds."""
         share = self.topics[topic].duplicate_rate.mean
         return sum(share >= level for level in _DUPLICATE_LEVELS)
-
-    def _expected_coverage(self, state: TopicState) -> float:
-        asked = state.asked * state.question_rate.mean
-        expected = state.committed + (state.reserved + asked) * state.answer_rate.mean
-        return expected / state.target
 
     def _choose_facets(self, topic: str, count: int) -> dict[str, str]:
         """Fix the `count` facets that the topic has varied least, each at its rarest value."""
@@ -211,6 +270,7 @@ class Balancer:
         state = self.topics[slot.topic]
         state.asked -= 1
         state.attempts -= not attempt
+        self._unneeded += _QUESTION_SHARE * attempt
         self._cover(state, slot.situation, slot.facets, -1)
 
     def set_aside(self, topic: str, *, reserved: bool) -> None:
@@ -232,9 +292,18 @@ class Balancer:
         else:
             state.asked += step
 
+    def staged(self, topic: str) -> None:
+        """A reserved record is complete; it waits to be durable."""
+        self.topics[topic].staged += 1
+
+    def unstaged(self, topic: str) -> None:
+        """It cannot be taken after all, and is only reserved again."""
+        self.topics[topic].staged -= 1
+
     def committed(self, topic: str) -> None:
-        """A reserved record is durable."""
+        """A staged record is durable."""
         state = self.topics[topic]
+        state.staged -= 1
         state.reserved -= 1
         state.committed += 1
         state.answer_rate.observe(True)
@@ -246,6 +315,8 @@ class Balancer:
         self._cover(state, slot.situation, slot.facets, -1)
         if judged:
             state.answer_rate.observe(False)
+        elif state.room <= 0:
+            self._unneeded += 1.0
 
     def _learn_question(self, state: TopicState, success: bool, duplicate: bool) -> None:
         state.question_rate.observe(success)
@@ -286,8 +357,13 @@ class Balancer:
     def wants(self, topic: str) -> bool:
         """Whether another question of `topic` could still be used."""
         state = self.topics[topic]
-        return state.room > 0
+        return state.room > 0 and state.unanswered < self._most_unanswered(state)
 
     def finished(self) -> bool:
         """Every topic is full or saturated."""
         return all(self.full(topic) or self.saturated(topic) for topic in self.topics)
+
+
+def _deviation(wanted: float, chance: float) -> float:
+    """Standard deviation of what comes of so many tries that `wanted` is expected (binomial)."""
+    return math.sqrt(wanted * (1 - chance))

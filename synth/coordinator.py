@@ -102,6 +102,8 @@ class Coordinator:
             slots = self._balancer.draw(ids)
             if not slots and self._stragglers.set_aside(self._open.values(), now):
                 slots = self._balancer.draw(ids)
+            if not slots:
+                slots = self._balancer.draw(ids, idle=True)
         if not slots:
             self._waiting_replicas.add(replica)
             share = len(self._waiting_replicas) / _ASKED_AGAIN
@@ -192,7 +194,7 @@ class Coordinator:
             held = self._take_up(candidate.slot_id)
             if held is None or held.phase is not Phase.RESERVED:
                 continue
-            if self._balancer.topics[held.topic].room < 0:  # others had its place
+            if self._balancer.topics[held.topic].room <= 0:  # others had its place
                 self._refuse_answer(held, candidate, Reason.TOPIC_FULL)
                 continue
             if not self._repeats.claim(candidate.text, candidate.slot_id):
@@ -204,6 +206,7 @@ class Coordinator:
             held.judgements = candidate.judgements
             self._stragglers.staged(held, self._clock())
             self._outbox.stage(held)
+            self._balancer.staged(held.topic)
         return self._reply()
 
     def _refuse_answer(
@@ -274,6 +277,7 @@ class Coordinator:
         batch = self._outbox.take()
         for held in batch.late:
             self._repeats.release(held.answer, held.slot.id)
+            self._balancer.unstaged(held.topic)
             self._release(held, judged=True)
             self._close(held, Ruling.REFUSED, Reason.DUPLICATE)
         return batch

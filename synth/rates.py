@@ -10,20 +10,26 @@ class Rate:
     """Share of successes among recent observations.
 
     Args:
-        prior: what to believe before anything was seen, in [0, 1].
+        prior: what to believe before anything was seen, in [0, 1]; or a rate of many kinds
+            together, which then learns from this one and is believed as it stands.
     """
 
-    __slots__ = ("_hits", "_seen")
+    __slots__ = ("_hits", "_prior", "_seen", "_weight")
 
-    def __init__(self, prior: float) -> None:
-        self._hits = prior * PRIOR_WEIGHT
-        self._seen = PRIOR_WEIGHT
+    def __init__(self, prior: float | Rate) -> None:
+        self._prior = prior
+        self._weight = PRIOR_WEIGHT
+        self._hits = self._seen = 0.0
 
     def observe(self, success: bool) -> None:
+        self._weight *= DECAY
         self._hits = self._hits * DECAY + success
         self._seen = self._seen * DECAY + 1.0
+        if isinstance(self._prior, Rate):
+            self._prior.observe(success)
 
     @property
     def mean(self) -> float:
         """The estimate; half a success among one observation more keeps it off 0 and 1."""
-        return (self._hits + 0.5) / (self._seen + 1.0)
+        prior = self._prior.mean if isinstance(self._prior, Rate) else self._prior
+        return (self._hits + self._weight * prior + 0.5) / (self._seen + self._weight + 1.0)

@@ -29,6 +29,11 @@ def draw_one(balancer: Balancer) -> Slot | None:
     return next(iter(balancer.draw(["id"])), None)
 
 
+def commit(balancer: Balancer, topic: str) -> None:
+    balancer.staged(topic)
+    balancer.committed(topic)
+
+
 def simulate(
     specs: Specs,
     rates: dict[str, float],
@@ -62,9 +67,12 @@ def simulate(
             balancer.reserved(draw, draw.topic)
             heapq.heappush(events, (now + rng.uniform(1, 3), number, "answer", draw))
             continue
+        elif balancer.topics[draw.topic].room <= 0:
+            unneeded += 1
+            balancer.released(draw, draw.topic, judged=False)
         elif rng.random() < answer_rate:
             accepted += 1
-            balancer.committed(draw.topic)
+            commit(balancer, draw.topic)
             times[draw.topic].append(now)
         else:
             balancer.released(draw, draw.topic)
@@ -102,6 +110,77 @@ def test_a_topic_never_has_more_reserved_than_room(specs: Specs) -> None:
     balancer.reserved(draws[0], draws[0].topic)
     assert not balancer.wants(draws[0].topic)
     assert balancer.limit(draws[0].topic) == 0
+
+
+def hard_to_answer(specs: Specs) -> Balancer:
+    """Every topic wants two records; of their answers, nearly none was good so far."""
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, "0")
+    for _ in range(40):
+        draw = draw_one(balancer)
+        assert draw is not None
+        balancer.reserved(draw, draw.topic)
+        balancer.released(draw, draw.topic)
+    return balancer
+
+
+def test_more_questions_are_reserved_than_there_is_room_for_when_answers_fail(
+    specs: Specs,
+) -> None:
+    balancer = hard_to_answer(specs)
+    topic = "anxiety"
+    reserved = []
+    while balancer.wants(topic):
+        reserved.append(balancer.draw(["id"])[0])
+        balancer.reserved(reserved[-1], topic)
+    assert len(reserved) > 2
+    for _ in range(2):
+        assert balancer.topics[topic].room > 0
+        balancer.staged(topic)
+    assert balancer.topics[topic].room == 0
+    assert not balancer.wants(topic)
+    assert balancer.limit(topic) == 0
+    balancer.unstaged(topic)
+    assert balancer.topics[topic].room == 1
+
+
+def test_one_topics_verdicts_are_believed_of_those_that_have_none(specs: Specs) -> None:
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 20), 40, 3, "0")
+    before = balancer.limit("anxiety")
+    for _ in range(60):
+        draw = draw_one(balancer)
+        assert draw is not None
+        balancer.refused(draw)
+        if draw.topic == "anxiety":
+            break
+    assert balancer.topics["military-issues"].attempts == 0
+    assert balancer.limit("military-issues") > before
+
+
+def test_an_idle_engine_gets_spare_slots_up_to_a_share_of_the_targets(specs: Specs) -> None:
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 10), 40, 3, "0")
+    ids = [str(number) for number in range(2000)]
+    usual = balancer.draw(ids)
+    assert not balancer.draw(ids)
+    spare = balancer.draw(ids, idle=True)
+    assert spare
+    states = balancer.topics.values()
+    surplus = sum(max(0.0, state.expected - state.room) for state in states)
+    assert surplus <= 0.05 * 330 + 1
+    assert len(usual) + len(spare) < 1.2 * 330 / 0.8
+    assert not balancer.draw(ids)
+
+
+def test_what_was_written_for_nobody_uses_up_the_spare_slots(specs: Specs) -> None:
+    def spare(*, unneeded: int) -> int:
+        balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, "0")
+        ids = [str(number) for number in range(200)]
+        for slot in balancer.draw(ids)[:unneeded]:
+            balancer.dropped(slot, attempt=True)
+        balancer.draw(ids)
+        return len(balancer.draw(ids, idle=True))
+
+    assert spare(unneeded=0) > 0
+    assert spare(unneeded=14) == 0
 
 
 def test_refusals_widen_what_may_be_in_flight_and_acceptances_narrow_it(specs: Specs) -> None:
@@ -158,7 +237,7 @@ def test_facet_values_are_covered_evenly_and_never_clash(specs: Specs) -> None:
         assert all(value in specs.values_for(topic, facet) for facet, value in pairs)
         used.update(pairs)
         balancer.reserved(draw, topic)
-        balancer.committed(topic)
+        commit(balancer, topic)
     for facet in specs.facets:
         counts = [used[facet, value] for value in specs.values_for(topic, facet)]
         assert max(counts) - min(counts) <= 0.35 * max(counts)
