@@ -28,6 +28,7 @@ from benchmarks.virtual import run_virtually
 from synth.balancer import Balancer
 from synth.config import RunConfig, load_config
 from synth.coordinator import Coordinator
+from synth.gates import Stage
 from synth.index import ExactRepeats
 from synth.plan import specs_of
 from synth.protocol import AnswerBatch, Holding, QuestionBatch, Reason, Reply
@@ -47,13 +48,13 @@ class Outcome:
     """What a simulated run came to.
 
     Attributes:
-        refused: texts by reason.
+        refused: texts by stage and reason.
         ended: seconds until the last replica had stopped.
     """
 
     status: Status
     counts: Counts
-    refused: Counter[str]
+    refused: Counter[tuple[str, str]]
     ended: float
 
     @property
@@ -71,8 +72,13 @@ class Outcome:
 
     @property
     def unneeded(self) -> int:
-        """Questions that were written for nothing: their topic had filled meanwhile."""
-        return self.refused[Reason.TOPIC_FULL]
+        """Texts that were written for nothing: their topic had filled meanwhile."""
+        return sum(self.refused[stage, Reason.TOPIC_FULL] for stage in Stage)
+
+    @property
+    def unneeded_share(self) -> float:
+        """Tokens of what was written for nothing, over those of the accepted records."""
+        return self.counts.unneeded_tokens / self.counts.accepted_tokens
 
     @property
     def busy(self) -> float:
@@ -127,6 +133,10 @@ class Central:
         self.coordinator.settle(batch)
         now = asyncio.get_running_loop().time()
         self._counts.committed += [now] * len(batch.accepted)
+        self._counts.accepted_tokens += sum(row["completion_tokens"] for row in batch.accepted)
+        self._counts.unneeded_tokens += sum(
+            row["completion_tokens"] for row in batch.rejected if row["reason"] == Reason.TOPIC_FULL
+        )
         durable.set_result(None)
 
 
@@ -194,7 +204,7 @@ async def _run(setting: Setting, config: RunConfig, specs: Specs) -> Outcome:
         slowness = setting.slowness if number < setting.slow else 1.0
         engine = SimulatedEngine(counts, slowness, rng)
         port = SimulatedPort(central, f"replica-{number}")
-        checker = ScriptedChecker(setting, rng)
+        checker = ScriptedChecker(setting, specs.topics, rng)
         pipelines.append(Pipeline(config, specs, engine, checker, port, Panel([], None), {}))
     winding_up = asyncio.create_task(_wind_up(coordinator, pipelines))
     async with asyncio.timeout(_LONGEST_S):
@@ -204,10 +214,7 @@ async def _run(setting: Setting, config: RunConfig, specs: Specs) -> Outcome:
     while coordinator.waiting:
         await asyncio.sleep(_TICK_S)
     committing.cancel()
-    refused: Counter[str] = Counter()
-    for topic in tally.topics.values():
-        refused.update(topic.rejected)
-    return Outcome(coordinator.outcome()[0], counts, refused, ended)
+    return Outcome(coordinator.outcome()[0], counts, tally.refusals, ended)
 
 
 async def _wind_up(coordinator: Coordinator, pipelines: Sequence[Pipeline]) -> None:

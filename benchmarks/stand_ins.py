@@ -7,6 +7,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ class Setting:
         acceptance: chance that a question is good.
         central: share of the bad questions that pass the gates, and are refused as duplicates.
         answer_acceptance: chance that an answer is good.
+        hard: topics, the first ones, for which both chances are `hardness` times as high.
         question_s, answer_s: mean seconds that a text takes; `jitter` either way, at most.
         slow: replicas that take `slowness` times as long.
         call_s, candidate_s: what the coordinator is busy for each call, and each text in it.
@@ -47,6 +49,8 @@ class Setting:
     acceptance: float = 0.5
     central: float = 0.5
     answer_acceptance: float = 0.9
+    hard: int = 0
+    hardness: float = 0.5
     question_s: float = 2.0
     answer_s: float = 6.0
     jitter: float = 0.3
@@ -68,6 +72,7 @@ class Counts:
         texts: texts that the engines ended, by stage.
         starved: engine steps, one after each text that ended, with a sequence free and no request
             for it, before the tail.
+        accepted_tokens, unneeded_tokens: of records, and of texts whose topic had filled meanwhile.
         busy_s: seconds that sequences were in use, over all engines.
     """
 
@@ -76,6 +81,8 @@ class Counts:
     calls: Counter[str] = field(default_factory=Counter)
     texts: Counter[str] = field(default_factory=Counter)
     starved: int = 0
+    accepted_tokens: int = 0
+    unneeded_tokens: int = 0
     busy_s: float = 0.0
 
     @property
@@ -158,21 +165,23 @@ class SimulatedEngine:
 class ScriptedChecker(Checker):
     """Draws the verdicts of gates, and what the index will say: 1 or 0, as a vector of length 1."""
 
-    def __init__(self, setting: Setting, rng: random.Random):
+    def __init__(self, setting: Setting, topics: Iterable[str], rng: random.Random):
         self._setting = setting
+        self._hard = frozenset(islice(topics, setting.hard))
         self._rng = rng
 
     def check(self, batch: Sequence[Written]) -> tuple[list[Checked], Vectors]:
         checked, similarities = [], []
         for written in batch:
             work, tokens = written.work, written.generation.tokens
+            chance = self._setting.hardness if work.topic in self._hard else 1.0
             reason = ""
             if written.generation.finish_reason == ABORTED:
                 reason = str(Reason.INTERRUPTED)
             elif work.stage is Stage.ANSWER:
-                good = self._rng.random() < self._setting.answer_acceptance
+                good = self._rng.random() < chance * self._setting.answer_acceptance
                 reason = "" if good else _REFUSED
-            elif self._rng.random() < self._setting.acceptance:
+            elif self._rng.random() < chance * self._setting.acceptance:
                 similarities.append(0.0)
             elif self._rng.random() < self._setting.central:
                 similarities.append(1.0)

@@ -40,7 +40,9 @@ def measure(setting: Setting, acceptances: Sequence[float]) -> list[Figures]:
                 "first_95_s": round(even.reached(1 - _TAIL), 1),
                 "last_5_s": round(_tail_s(even), 1),
                 "tail_over_fair": round(_tail_s(even) / (_TAIL * even.seconds), 2),
+                "busy": round(even.busy, 3),
                 "unneeded_per_100": round(100 * even.unneeded / even.accepted, 2),
+                "unneeded_share": round(even.unneeded_share, 4),
                 "straggler_first_95_s": round(straggling.reached(1 - _TAIL), 1),
                 "straggler_last_5_s": round(_tail_s(straggling), 1),
                 "without_it_s": round(without.ended, 1),
@@ -65,6 +67,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--slowness", type=float, default=base.slowness)
     parser.add_argument("--question-s", type=float, default=base.question_s)
     parser.add_argument("--answer-s", type=float, default=base.answer_s)
+    parser.add_argument("--answer-acceptance", type=float, default=base.answer_acceptance)
+    parser.add_argument("--hard", type=int, default=base.hard, help="topics of half the chances")
     options = parser.parse_args(arguments)
     setting = replace(
         base,
@@ -74,6 +78,8 @@ def main(arguments: Sequence[str]) -> None:
         slowness=options.slowness,
         question_s=options.question_s,
         answer_s=options.answer_s,
+        answer_acceptance=options.answer_acceptance,
+        hard=options.hard,
     )
     rows = measure(setting, options.acceptance)
     figures = {
@@ -81,6 +87,8 @@ def main(arguments: Sequence[str]) -> None:
         "sequences": setting.sequences,
         "question_s": setting.question_s,
         "answer_s": setting.answer_s,
+        "answer_acceptance": setting.answer_acceptance,
+        "hard": setting.hard,
         "slowness": setting.slowness,
         "runs": rows,
     }

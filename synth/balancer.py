@@ -28,6 +28,7 @@ _WARMTH_PER_LEVEL = 0.1
 _CAUTION = 0.5  # standard deviations; a second wave is cheaper than questions nobody needs
 _DARING = 0.7  # the same, the other way, while an engine would be idle: its tokens cost no time
 _SPARED = 0.05  # of all targets: what may be written for nobody, for engines that would be idle
+_LEAST_SPARED = 2.0  # records: a few targets are worth that, too
 _QUESTION_SHARE = 0.25  # of a record's tokens
 # Believed of any topic before the first verdict. High, so that a first wave never holds more
 # questions than could all be used; each refusal then widens it.
@@ -103,7 +104,7 @@ class Balancer:
         self._facets_per_slot = min(facets_per_slot, len(specs.facets))
         self._random = random.Random(seed)
         self._sparing = False
-        self._most_spared = _SPARED * sum(targets.values())
+        self._most_spared = max(_LEAST_SPARED, _SPARED * sum(targets.values()))
         self._unneeded = 0.0
         questions, answers = Rate(_OPTIMISM), Rate(_OPTIMISM)  # of all topics together
         self.topics = {

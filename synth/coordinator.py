@@ -31,7 +31,7 @@ from synth.protocol import (
     Verdict,
 )
 from synth.report import Snapshot, Status, Tally, Timing, build_report
-from synth.standing import full_topics, standing, topic_views
+from synth.standing import full_topics, snapshot, standing
 from synth.stragglers import Stragglers
 from synth.verdicts import Decided, Verdicts
 
@@ -385,20 +385,4 @@ class Coordinator:
 
     def snapshot(self, generate_s: float) -> Snapshot:
         """What the live display shows."""
-        status, reason = self.outcome()
-        views = topic_views(self._balancer)
-        accepted, tokens = self._tally.accepted, self._tally.tokens.completion
-        return Snapshot(
-            status=status,
-            reason=reason,
-            topics=views,
-            accepted=accepted,
-            target=sum(view.target for view in views),
-            rejected=self._tally.rejected,
-            completion_tokens=tokens,
-            session_tokens=tokens - self._restored[1],
-            session_accepted=accepted - self._restored[0],
-            generate_s=generate_s,
-            finished=self._balancer.finished() or self._stop is not None,
-            stopping=self._stop is not None,
-        )
+        return snapshot(self._balancer, self._tally, self._stop, self._restored, generate_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synth.balancer import Balancer
-from synth.report import Status, TopicView
+from synth.report import Snapshot, Status, Tally, TopicView
 
 
 def full_topics(balancer: Balancer) -> frozenset[str]:
@@ -27,7 +27,7 @@ def standing(balancer: Balancer, stop: tuple[Status, str] | None) -> tuple[Statu
     )
 
 
-def topic_views(balancer: Balancer) -> tuple[TopicView, ...]:
+def _topic_views(balancer: Balancer) -> tuple[TopicView, ...]:
     """Every topic as the live display shows it."""
     views = []
     for topic, state in balancer.topics.items():
@@ -38,3 +38,34 @@ def topic_views(balancer: Balancer) -> tuple[TopicView, ...]:
         held = state.target, state.committed, state.asked, state.reserved
         views.append(TopicView(topic, *held, rate, word, balancer.escalation(topic)))
     return tuple(views)
+
+
+def snapshot(
+    balancer: Balancer,
+    tally: Tally,
+    stop: tuple[Status, str] | None,
+    restored: tuple[int, int],
+    generate_s: float,
+) -> Snapshot:
+    """What the live display shows.
+
+    Args:
+        restored: records and completion tokens that this start of the run found in its store.
+    """
+    status, reason = standing(balancer, stop)
+    views = _topic_views(balancer)
+    accepted, tokens = tally.accepted, tally.tokens.completion
+    return Snapshot(
+        status=status,
+        reason=reason,
+        topics=views,
+        accepted=accepted,
+        target=sum(view.target for view in views),
+        rejected=tally.rejected,
+        completion_tokens=tokens,
+        session_tokens=tokens - restored[1],
+        session_accepted=accepted - restored[0],
+        generate_s=generate_s,
+        finished=balancer.finished() or stop is not None,
+        stopping=stop is not None,
+    )

@@ -54,6 +54,7 @@ def wait_for_records(folder: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.timeout(1200)  # two starts, and 33 records of which four in five are refused
 def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly(
     tmp_path: Path, specs: Specs, embedder: Embedder
 ) -> None:
@@ -70,7 +71,7 @@ def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly
     assert 0 < interrupted["accepted"] < 33
 
     second = start(folder)
-    output, _ = second.communicate(timeout=500)
+    output, _ = second.communicate(timeout=900)
     assert second.returncode == 0, output
     assert "Traceback" not in output
     assert orphans() == []

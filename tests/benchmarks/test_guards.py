@@ -55,3 +55,20 @@ def test_questions_that_nobody_needed_stay_below_two_per_hundred_records(
     outcome: Outcome,
 ) -> None:
     assert outcome.unneeded <= 0.02 * outcome.accepted
+
+
+@pytest.fixture(scope="module")
+def uneven() -> Outcome:
+    """A run in which most texts are refused, answers too, and two topics are twice as hard."""
+    return simulate(Setting(acceptance=0.5, answer_acceptance=0.4, hard=2))
+
+
+def test_hard_topics_do_not_leave_the_engines_idle_at_the_end(uneven: Outcome) -> None:
+    assert uneven.accepted == uneven.counts.setting.records
+    assert uneven.busy >= 0.78
+
+
+def test_what_idle_engines_write_to_spare_costs_a_twentieth_of_the_tokens_at_most(
+    uneven: Outcome,
+) -> None:
+    assert uneven.unneeded_share <= 0.05

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.simulation import simulate
 from benchmarks.stand_ins import Setting
 from benchmarks.virtual import run_virtually
+from synth.gates import Stage
 from synth.report import Status
 
 SMALL = Setting(replicas=2, sequences=8, records=132)
@@ -74,8 +75,8 @@ def test_texts_take_the_time_that_was_asked_for() -> None:
     per_text_s = outcome.counts.busy_s / outcome.counts.texts.total()
     assert 2.0 < per_text_s < 6.0
     assert 0 < outcome.busy <= 1
-    assert outcome.refused["duplicate"] > 0
-    assert outcome.refused["scripted"] > 0
+    assert outcome.refused[Stage.QUESTION, "duplicate"] > 0
+    assert outcome.refused[Stage.ANSWER, "scripted"] > 0
 
 
 def test_a_busy_coordinator_slows_a_simulated_run() -> None:
