@@ -351,12 +351,8 @@ class Pipeline:
         return Reason.INTERRUPTED if self._draining else Reason.TOPIC_FULL
 
     async def _refuse_unwritten(self, works: Iterable[Work]) -> None:
-        refusals = [
-            Refusal(
-                work.slot.id, work.stage, self._why_unwritten, "", Tokens(), attempt=work.attempt
-            )
-            for work in works
-        ]
+        unwritten = (Checked(work, "", Tokens(), Reason.INTERRUPTED) for work in works)
+        refusals = [self._refusal(item) for item in unwritten]
         await self._send_answers(AnswerBatch((), tuple(refusals)), [w.slot.id for w in works])
 
     async def _give_back(self, slot_ids: Sequence[str]) -> None:

@@ -103,7 +103,7 @@ def test_topics_fill_at_the_same_pace_whatever_their_acceptance(specs: Specs) ->
     assert max(halfway.values()) - min(halfway.values()) < 0.25 * end
 
 
-def test_a_topic_never_has_more_reserved_than_room(specs: Specs) -> None:
+def test_no_more_is_reserved_than_there_is_room_for_while_answers_are_good(specs: Specs) -> None:
     balancer = Balancer(specs, dict.fromkeys(specs.topics, 1), 40, 3, "0")
     draws = [draw for _ in range(200) if (draw := draw_one(balancer))]
     assert Counter(draw.topic for draw in draws) == Counter(dict.fromkeys(specs.topics, 1))
