@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shlex
@@ -28,14 +29,31 @@ def command_line(name: str, what: str) -> argparse.ArgumentParser:
     return parser
 
 
+def positive(text: str) -> int:
+    """`10` as a number, for argparse."""
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
 def whole_numbers(text: str) -> tuple[int, ...]:
     """`10,100` as numbers, for argparse."""
-    return tuple(int(part) for part in text.split(","))
+    return tuple(positive(part) for part in text.split(","))
 
 
 def shares(text: str) -> tuple[float, ...]:
     """`0.2,0.5` as numbers, for argparse."""
-    return tuple(float(part) for part in text.split(","))
+    return tuple(_share(part) for part in text.split(","))
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0 and up to 1")
+    return share
 
 
 def machine() -> Figures:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from benchmarks.common import Figures, command_line, show, stamped
+from benchmarks.common import Figures, command_line, positive, show, stamped
 from benchmarks.offline import Job, Result, side_by_side
 from benchmarks.recording import Request, recorded_run, write_requests
 from synth.config import EngineConfig, RunConfig, load_config
@@ -86,8 +86,8 @@ def _row(
 def main(arguments: Sequence[str]) -> None:
     """Run from the command line."""
     parser = command_line("constraint", "Speed and valid texts of each structured-output backend")
-    parser.add_argument("--records", type=int, default=_RECORDS, help="of the run that asks")
-    parser.add_argument("--rounds", type=int, default=_ROUNDS)
+    parser.add_argument("--records", type=positive, default=_RECORDS, help="of the run that asks")
+    parser.add_argument("--rounds", type=positive, default=_ROUNDS)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="keys")
     options = parser.parse_args(arguments)
     keys = [f"targets.total={options.records}", "targets.policy=uniform", *options.keys]

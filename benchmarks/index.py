@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import faiss
 import numpy as np
 
-from benchmarks.common import Figures, command_line, show, stamped, whole_numbers
+from benchmarks.common import Figures, command_line, positive, show, stamped, whole_numbers
 from benchmarks.sentence_like import DIM, Planted, planted, sentence_like
 from synth.centroids import two_step_centroids
 from synth.nearest import _CANDIDATES, _LEARNED_FROM, _LISTS_PER_ROOT, _PROBED, NearestRows
@@ -250,9 +250,9 @@ def main(arguments: Sequence[str]) -> None:
     parser = command_line("index", "Cost and recall of indexes, by size")
     parser.add_argument("--rows", type=whole_numbers, default=(10_000, 100_000), metavar="N,...")
     parser.add_argument("--indexes", default=";".join(KINDS), help="names, with semicolons")
-    parser.add_argument("--queries", type=int, default=2048, help="as many rows are inserted")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--queries", type=positive, default=2048, help="as many rows are inserted")
+    parser.add_argument("--batch", type=positive, default=32)
+    parser.add_argument("--threads", type=positive, default=1)
     options = parser.parse_args(arguments)
     faiss.omp_set_num_threads(options.threads)
     results: list[Measured] = []

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from actors.placement import Node, place_replicas
 from actors.replica import own_cores
-from benchmarks.common import Figures, command_line, show, stamped, whole_numbers
+from benchmarks.common import Figures, command_line, positive, show, stamped, whole_numbers
 from benchmarks.offline import Job, side_by_side
 from benchmarks.recording import Request, recorded_run, write_requests
 from synth.config import RunConfig, load_config
@@ -120,8 +120,8 @@ def main(arguments: Sequence[str]) -> None:
     """Run from the command line."""
     parser = command_line("saturation", "A run against offline LLM.chat on its own requests")
     parser.add_argument("--replicas", type=whole_numbers, default=(1, 2), metavar="N,...")
-    parser.add_argument("--records", type=int, default=_RECORDS)
-    parser.add_argument("--rounds", type=int, default=_ROUNDS)
+    parser.add_argument("--records", type=positive, default=_RECORDS)
+    parser.add_argument("--rounds", type=positive, default=_ROUNDS)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="keys")
     options = parser.parse_args(arguments)
     keys = [f"targets.total={options.records}", "targets.policy=uniform", *options.keys]

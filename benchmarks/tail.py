@@ -5,7 +5,7 @@
 Whole runs on a virtual clock (`benchmarks/simulation.py`): the real pipelines, balancer and
 coordinator; texts take scripted times. For each acceptance rate three runs: all replicas alike,
 one of them slow, and that one left out. A straggler holds the run up if it would have ended
-sooner without it.
+sooner without it. One replica alone is only timed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.common import Figures, command_line, shares, show, stamped
+from benchmarks.common import Figures, command_line, positive, shares, show, stamped
 from benchmarks.simulation import Outcome, Setting, simulate
 
 _TAIL = 0.05
@@ -31,8 +31,6 @@ def measure(setting: Setting, acceptances: Sequence[float]) -> list[Figures]:
     for acceptance in acceptances:
         alike = replace(setting, acceptance=acceptance)
         even = simulate(alike)
-        straggling = simulate(replace(alike, slow=1))
-        without = simulate(replace(alike, replicas=setting.replicas - 1))
         rows.append(
             {
                 "acceptance": acceptance,
@@ -43,13 +41,22 @@ def measure(setting: Setting, acceptances: Sequence[float]) -> list[Figures]:
                 "busy": round(even.busy, 3),
                 "unneeded_per_100": round(100 * even.unneeded / even.accepted, 2),
                 "unneeded_share": round(even.unneeded_share, 4),
-                "straggler_first_95_s": round(straggling.reached(1 - _TAIL), 1),
-                "straggler_last_5_s": round(_tail_s(straggling), 1),
-                "without_it_s": round(without.ended, 1),
-                "held_up_s": round(straggling.ended - without.ended, 1),
+                **(_straggler(alike) if setting.replicas > 1 else {}),
             }
         )
     return rows
+
+
+def _straggler(alike: Setting) -> Figures:
+    """The same run with one slow replica, and without that one."""
+    straggling = simulate(replace(alike, slow=1))
+    without = simulate(replace(alike, replicas=alike.replicas - 1))
+    return {
+        "straggler_first_95_s": round(straggling.reached(1 - _TAIL), 1),
+        "straggler_last_5_s": round(_tail_s(straggling), 1),
+        "without_it_s": round(without.ended, 1),
+        "held_up_s": round(straggling.ended - without.ended, 1),
+    }
 
 
 def _tail_s(outcome: Outcome) -> float:
@@ -61,9 +68,9 @@ def main(arguments: Sequence[str]) -> None:
     base = Setting(records=3300)
     parser = command_line("tail", "How long the last 5 % take, and whether a straggler holds a run")
     parser.add_argument("--acceptance", type=shares, default=_ACCEPTANCES, metavar="SHARE,...")
-    parser.add_argument("--replicas", type=int, default=base.replicas)
-    parser.add_argument("--sequences", type=int, default=base.sequences)
-    parser.add_argument("--records", type=int, default=base.records)
+    parser.add_argument("--replicas", type=positive, default=base.replicas)
+    parser.add_argument("--sequences", type=positive, default=base.sequences)
+    parser.add_argument("--records", type=positive, default=base.records)
     parser.add_argument("--slowness", type=float, default=base.slowness)
     parser.add_argument("--question-s", type=float, default=base.question_s)
     parser.add_argument("--answer-s", type=float, default=base.answer_s)

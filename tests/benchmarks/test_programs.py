@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,21 @@ def test_an_unknown_name_is_one_message_with_a_hint() -> None:
     result = bench("scaleout")
     assert result.exit_code == 2
     assert "there is no benchmark 'scaleout' (did you mean 'scale_out'?)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tail", "--replicas", "0"], "'0' is not a whole number of at least 1"),
+        (["scale_out", "--replicas", "1,x"], "'x' is not a whole number of at least 1"),
+        (["tail", "--acceptance", "0.5,1.5"], "'1.5' is not a share above 0 and up to 1"),
+        (["tail", "--acceptance", "half"], "'half' is not a share above 0 and up to 1"),
+    ],
+)
+def test_a_number_that_cannot_be_is_one_message(arguments: list[str], message: str) -> None:
+    result = bench(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
 
 
 @pytest.mark.parametrize("name", list(BENCHMARKS))
@@ -78,6 +94,12 @@ def test_a_straggler_shows_in_the_tail() -> None:
     assert row["accepted"] == TINY.records
     assert row["straggler_first_95_s"] + row["straggler_last_5_s"] > row["first_95_s"]
     assert row["held_up_s"] != 0
+
+
+def test_one_replica_alone_is_only_timed() -> None:
+    (row,) = tail.measure(replace(TINY, replicas=1), [0.9])
+    assert row["accepted"] == TINY.records
+    assert not any(key.startswith("straggler") for key in row)
 
 
 def test_two_replicas_are_compared_with_one() -> None:
