@@ -10,6 +10,7 @@ sooner without it. One replica alone is only timed.
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,30 +22,36 @@ _TAIL = 0.05
 _ACCEPTANCES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
-def measure(setting: Setting, acceptances: Sequence[float]) -> list[Figures]:
-    """One row for each acceptance rate of questions; seconds are virtual.
+def measure(setting: Setting, acceptances: Sequence[float], seeds: int = 1) -> list[Figures]:
+    """One row for each acceptance rate of questions, the mean of runs; seconds are virtual.
 
     `tail_over_fair` is what the last 5 % took over 5 % of the whole run; `held_up_s` how much
     longer the run with a straggler took than the same without that replica.
     """
     rows = []
     for acceptance in acceptances:
-        alike = replace(setting, acceptance=acceptance)
-        even = simulate(alike)
-        rows.append(
-            {
-                "acceptance": acceptance,
-                "accepted": even.accepted,
-                "first_95_s": round(even.reached(1 - _TAIL), 1),
-                "last_5_s": round(_tail_s(even), 1),
-                "tail_over_fair": round(_tail_s(even) / (_TAIL * even.seconds), 2),
-                "busy": round(even.busy, 3),
-                "unneeded_per_100": round(100 * even.unneeded / even.accepted, 2),
-                "unneeded_share": round(even.unneeded_share, 4),
-                **(_straggler(alike) if setting.replicas > 1 else {}),
-            }
-        )
+        settings = [
+            replace(setting, acceptance=acceptance, seed=setting.seed + more)
+            for more in range(seeds)
+        ]
+        runs = [_run(each) for each in settings]
+        means = {key: round(statistics.fmean(run[key] for run in runs), 4) for key in runs[0]}
+        rows.append({"acceptance": acceptance, **means})
     return rows
+
+
+def _run(alike: Setting) -> Figures:
+    even = simulate(alike)
+    return {
+        "accepted": even.accepted,
+        "first_95_s": even.reached(1 - _TAIL),
+        "last_5_s": _tail_s(even),
+        "tail_over_fair": _tail_s(even) / (_TAIL * even.seconds),
+        "busy": even.busy,
+        "unneeded_per_100": 100 * even.unneeded / even.accepted,
+        "unneeded_share": even.unneeded_share,
+        **(_straggler(alike) if alike.replicas > 1 else {}),
+    }
 
 
 def _straggler(alike: Setting) -> Figures:
@@ -52,10 +59,10 @@ def _straggler(alike: Setting) -> Figures:
     straggling = simulate(replace(alike, slow=1))
     without = simulate(replace(alike, replicas=alike.replicas - 1))
     return {
-        "straggler_first_95_s": round(straggling.reached(1 - _TAIL), 1),
-        "straggler_last_5_s": round(_tail_s(straggling), 1),
-        "without_it_s": round(without.ended, 1),
-        "held_up_s": round(straggling.ended - without.ended, 1),
+        "straggler_first_95_s": straggling.reached(1 - _TAIL),
+        "straggler_last_5_s": _tail_s(straggling),
+        "without_it_s": without.ended,
+        "held_up_s": straggling.ended - without.ended,
     }
 
 
@@ -76,6 +83,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--answer-s", type=float, default=base.answer_s)
     parser.add_argument("--answer-acceptance", type=float, default=base.answer_acceptance)
     parser.add_argument("--hard", type=int, default=base.hard, help="topics of half the chances")
+    parser.add_argument("--seeds", type=positive, default=1, help="runs whose mean is shown")
     options = parser.parse_args(arguments)
     setting = replace(
         base,
@@ -88,7 +96,7 @@ def main(arguments: Sequence[str]) -> None:
         answer_acceptance=options.answer_acceptance,
         hard=options.hard,
     )
-    rows = measure(setting, options.acceptance)
+    rows = measure(setting, options.acceptance, options.seeds)
     figures = {
         "replicas": setting.replicas,
         "sequences": setting.sequences,
@@ -97,6 +105,7 @@ def main(arguments: Sequence[str]) -> None:
         "answer_acceptance": setting.answer_acceptance,
         "hard": setting.hard,
         "slowness": setting.slowness,
+        "seeds": options.seeds,
         "runs": rows,
     }
     show(stamped("tail", arguments, figures), options.json, rows)
