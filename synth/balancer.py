@@ -19,16 +19,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from synth.protocol import Slot
-from synth.rates import Rate
+from synth.rates import Rate, deviation, excess
 from synth.specs import Specs
 
 _AVOIDED = 3  # openings of questions, too close ones, that an escalated prompt names
 _DUPLICATE_LEVELS = (0.15, 0.35, 0.6)  # duplicate share from which a prompt escalates a level
 _WARMTH_PER_LEVEL = 0.1
 _CAUTION = 0.5  # standard deviations; a second wave is cheaper than questions nobody needs
-_DARING = 0.7  # the same, the other way, while an engine would be idle: its tokens cost no time
+_DARING = 1.0  # the same, the other way, while an engine would be idle: its tokens cost no time
 _SPARED = 0.05  # of all targets: what may be written for nobody, for engines that would be idle
 _LEAST_SPARED = 2.0  # records: a few targets are worth that, too
+_LATE = 4  # power of the share of records that are there: how much of that may be spent by then
+_SLOWEST = 0.5  # of the questions that the slowest topic still needs: as slow, and worth the same
 _QUESTION_SHARE = 0.25  # of a record's tokens
 # Believed of any topic before the first verdict. High, so that a first wave never holds more
 # questions than could all be used; each refusal then widens it.
@@ -72,6 +74,14 @@ class TopicState:
         return (self.unanswered + self.asked * self.question_rate.mean) * self.answer_rate.mean
 
     @property
+    def excess(self) -> float:
+        """Records more than there is room for that are likely to come of what is in flight."""
+        answered = self.answer_rate.mean
+        chance = self.question_rate.mean * answered
+        variance = self.unanswered * answered * (1 - answered) + self.asked * chance * (1 - chance)
+        return excess(self.expected, variance, self.room) if self.room > 0 else 0.0
+
+    @property
     def expected_coverage(self) -> float:
         return (self.committed + self.staged + self.expected) / self.target
 
@@ -103,8 +113,9 @@ class Balancer:
         self._fixed = dict(fixed or {})
         self._facets_per_slot = min(facets_per_slot, len(specs.facets))
         self._random = random.Random(seed)
-        self._sparing = False
-        self._most_spared = max(_LEAST_SPARED, _SPARED * sum(targets.values()))
+        self._spared: frozenset[str] = frozenset()
+        self._wanted = sum(targets.values())
+        self._most_spared = max(_LEAST_SPARED, _SPARED * self._wanted)
         self._unneeded = 0.0
         questions, answers = Rate(_OPTIMISM), Rate(_OPTIMISM)  # of all topics together
         self.topics = {
@@ -123,11 +134,12 @@ class Balancer:
         """The next slots, counted as asked; fewer when no more may be in flight now.
 
         Args:
-            idle: whether the engine would have nothing to do otherwise. Then more are in flight
-                than are likely to be needed, so that the last records are not waited for one
-                after another; until the next draw, more questions may be reserved as well.
+            idle: whether the engine would have nothing to do otherwise. Then more of the slowest
+                topics are in flight than are likely to be needed, so that the last records are
+                not waited for one after another; until the next draw, more of their questions
+                may be reserved as well.
         """
-        self._sparing = idle and self._surplus() < self._most_spared
+        self._spared = self._slowest() if idle and self._may_spare() else frozenset()
         limits = {topic: self.limit(topic) for topic in self.topics}
         order = {topic: place for place, topic in enumerate(self.topics)}
         heap = [
@@ -151,9 +163,24 @@ class Balancer:
 
     def _may_follow(self, least_expected_coverage: float) -> bool:
         """Whether another slot may be issued."""
-        if self._sparing:
-            return self._surplus() < self._most_spared
+        if self._spared:
+            return self._may_spare()
         return least_expected_coverage < 1.0
+
+    def _may_spare(self) -> bool:
+        """Whether more may be written to spare: little at first, most of it at a run's end."""
+        done = sum(state.committed for state in self.topics.values()) / self._wanted
+        return self._surplus() < self._most_spared * done**_LATE
+
+    def _slowest(self) -> frozenset[str]:
+        """The topics that the end of the run waits for: they need the most questions still."""
+        questions = {
+            topic: state.room / (state.question_rate.mean * state.answer_rate.mean)
+            for topic, state in self.topics.items()
+            if state.room > 0 and not self._spent(state)
+        }
+        most = max(questions.values(), default=0.0)
+        return frozenset(t for t, count in questions.items() if count >= _SLOWEST * most)
 
     def _slot(self, slot_id: str, topic: str) -> Slot:
         state = self.topics[topic]
@@ -178,8 +205,7 @@ class Balancer:
         """How many questions of `topic` may be in flight at once.
 
         As many as are expected to bring what is needed and to find a place, less a part of the
-        number's standard deviation (binomial), rounded down; at least one while nothing else is
-        under way.
+        number's standard deviation, rounded down; at least one while nothing else is under way.
         """
         state = self.topics[topic]
         if state.room <= 0 or self._spent(state):
@@ -187,32 +213,30 @@ class Balancer:
         passed, answered = state.question_rate.mean, state.answer_rate.mean
         chance = passed * answered
         needed = max(0.0, state.room - state.unanswered * answered)
-        margin = _DARING if self._sparing else -_CAUTION
-        likely = int((needed + margin * _deviation(needed, chance)) / chance)
-        free = max(0, self._most_unanswered(state) - state.unanswered)
-        places = int((free - _CAUTION * _deviation(free, passed)) / passed)
+        sureness = state.question_rate.sureness
+        margin = _DARING if topic in self._spared else -_CAUTION
+        likely = int((needed + margin * deviation(needed, chance, sureness)) / chance)
+        free = max(0, self._most_unanswered(topic) - state.unanswered)
+        places = int((free - _CAUTION * deviation(free, passed, sureness)) / passed)
         return max(min(likely, places), 1 if state.reserved == 0 else 0)
 
-    def _most_unanswered(self, state: TopicState) -> int:
+    def _most_unanswered(self, topic: str) -> int:
         """How many reserved questions of a topic may wait for their answers at once.
 
         More than there is room for, when some answers are likely to fail: one more while it is
         more likely needed than not, and while engines would be idle some more.
         """
+        state = self.topics[topic]
         answered = state.answer_rate.mean
         likely = state.room - 0.5  # the median
-        if not self._sparing:
+        if topic not in self._spared:
             return max(state.room, int(likely / answered))
-        likely += _DARING * _deviation(state.room, answered)
+        likely += _DARING * deviation(state.room, answered)
         return max(state.room, math.ceil(likely / answered))
 
     def _surplus(self) -> float:
         """Records that were written for nobody, or are expected to be, of what is in flight."""
-        return self._unneeded + sum(
-            max(0.0, state.expected - state.room)
-            for state in self.topics.values()
-            if state.room > 0
-        )
+        return self._unneeded + sum(state.excess for state in self.topics.values())
 
     def escalation(self, topic: str) -> int:
         """0 to 3: how hard a prompt pushes away from what the topic already holds."""
@@ -358,13 +382,8 @@ class Balancer:
     def wants(self, topic: str) -> bool:
         """Whether another question of `topic` could still be used."""
         state = self.topics[topic]
-        return state.room > 0 and state.unanswered < self._most_unanswered(state)
+        return state.room > 0 and state.unanswered < self._most_unanswered(topic)
 
     def finished(self) -> bool:
         """Every topic is full or saturated."""
         return all(self.full(topic) or self.saturated(topic) for topic in self.topics)
-
-
-def _deviation(wanted: float, chance: float) -> float:
-    """Standard deviation of what comes of so many tries that `wanted` is expected (binomial)."""
-    return math.sqrt(wanted * (1 - chance))

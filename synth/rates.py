@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 DECAY = 0.97  # weight of an observation after each newer one; the last 33 or so count
 PRIOR_WEIGHT = 8.0  # observations that a prior is worth at first; it fades like any other
 
@@ -29,7 +31,37 @@ class Rate:
             self._prior.observe(success)
 
     @property
+    def sureness(self) -> float:
+        """Observations that the estimate is worth."""
+        return self._seen + self._weight + 1.0
+
+    @property
     def mean(self) -> float:
         """The estimate; half a success among one observation more keeps it off 0 and 1."""
         prior = self._prior.mean if isinstance(self._prior, Rate) else self._prior
         return (self._hits + self._weight * prior + 0.5) / (self._seen + self._weight + 1.0)
+
+
+def deviation(wanted: float, chance: float, sureness: float = math.inf) -> float:
+    """Standard deviation of what comes of so many tries that `wanted` is expected.
+
+    Args:
+        chance: of a try.
+        sureness: observations that the chance was learned from: beta-binomial.
+    """
+    binomial = wanted * (1 - chance)
+    return math.sqrt(binomial * (1 + wanted / (chance * (sureness + 1))))
+
+
+def excess(mean: float, variance: float, room: float) -> float:
+    """How much of a number above `room` is to be expected, if it is about normally distributed.
+
+    More than `mean - room`: where more comes it is too much, and where less comes it is no gain.
+    """
+    over = mean - room
+    if variance <= 0:
+        return max(0.0, over)
+    spread = math.sqrt(variance)
+    z = over / spread
+    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return spread * density + over * (1 + math.erf(z / math.sqrt(2))) / 2

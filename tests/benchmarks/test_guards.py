@@ -6,6 +6,7 @@ The bounds are what was measured when they were written, with room for another o
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 
@@ -58,17 +59,18 @@ def test_questions_that_nobody_needed_stay_below_two_per_hundred_records(
 
 
 @pytest.fixture(scope="module")
-def uneven() -> Outcome:
-    """A run in which most texts are refused, answers too, and two topics are twice as hard."""
-    return simulate(Setting(acceptance=0.5, answer_acceptance=0.4, hard=2))
+def uneven() -> list[Outcome]:
+    """Runs in which most texts are refused, answers too, and two topics are twice as hard."""
+    setting = Setting(acceptance=0.5, answer_acceptance=0.4, hard=2)
+    return [simulate(replace(setting, seed=seed)) for seed in range(7, 11)]
 
 
-def test_hard_topics_do_not_leave_the_engines_idle_at_the_end(uneven: Outcome) -> None:
-    assert uneven.accepted == uneven.counts.setting.records
-    assert uneven.busy >= 0.78
+def test_hard_topics_do_not_leave_the_engines_idle_at_the_end(uneven: list[Outcome]) -> None:
+    assert all(run.accepted == run.counts.setting.records for run in uneven)
+    assert fmean(run.busy for run in uneven) >= 0.74  # one run's luck moves it by 0.05
 
 
 def test_what_idle_engines_write_to_spare_costs_a_twentieth_of_the_tokens_at_most(
-    uneven: Outcome,
+    uneven: list[Outcome],
 ) -> None:
-    assert uneven.unneeded_share <= 0.05
+    assert all(run.unneeded_share <= 0.05 for run in uneven)

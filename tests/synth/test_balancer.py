@@ -156,31 +156,70 @@ def test_one_topics_verdicts_are_believed_of_those_that_have_none(specs: Specs) 
     assert balancer.limit("military-issues") > before
 
 
+IDS = [str(number) for number in range(2000)]
+
+
+def begun(specs: Specs, target: int, committed: int) -> Balancer:
+    """A balancer that has drawn what it usually would, with so many records in each topic."""
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, target), 40, 3, "0")
+    for topic in specs.topics:
+        balancer.restore(topic, committed, committed)
+    balancer.draw(IDS)
+    assert not balancer.draw(IDS)
+    return balancer
+
+
 def test_an_idle_engine_gets_spare_slots_up_to_a_share_of_the_targets(specs: Specs) -> None:
-    balancer = Balancer(specs, dict.fromkeys(specs.topics, 10), 40, 3, "0")
-    ids = [str(number) for number in range(2000)]
-    usual = balancer.draw(ids)
-    assert not balancer.draw(ids)
-    spare = balancer.draw(ids, idle=True)
-    assert spare
-    states = balancer.topics.values()
-    surplus = sum(max(0.0, state.expected - state.room) for state in states)
-    assert surplus <= 0.05 * 330 + 1
-    assert len(usual) + len(spare) < 1.2 * 330 / 0.8
-    assert not balancer.draw(ids)
+    balancer = begun(specs, 30, 27)
+    spare = balancer.draw(IDS, idle=True)
+    surplus = sum(state.excess for state in balancer.topics.values())
+    assert 0 < len(spare) < 0.1 * 990
+    assert surplus <= 0.05 * 990 + 1
+    assert not balancer.draw(IDS)
+
+
+def test_spare_slots_are_kept_for_the_end_of_a_run(specs: Specs) -> None:
+    assert not begun(specs, 10, 0).draw(IDS, idle=True)
+    early, late = (len(begun(specs, 30, done).draw(IDS, idle=True)) for done in (6, 27))
+    assert early < late
+
+
+def test_spare_slots_go_to_the_topics_that_the_end_waits_for(specs: Specs) -> None:
+    balancer = begun(specs, 10, 9)
+    slow, *others = balancer.topics
+    for topic in others:
+        balancer.restore(topic, 10, 10)
+    balancer.restore(slow, 4, 4)
+    quick = others[0]
+    balancer.restore(quick, 9, 9)
+    balancer.draw(IDS)
+    assert {slot.topic for slot in balancer.draw(IDS, idle=True)} == {slow}
 
 
 def test_what_was_written_for_nobody_uses_up_the_spare_slots(specs: Specs) -> None:
     def spare(*, unneeded: int) -> int:
-        balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, "0")
-        ids = [str(number) for number in range(200)]
-        for slot in balancer.draw(ids)[:unneeded]:
-            balancer.dropped(slot, attempt=True)
-        balancer.draw(ids)
-        return len(balancer.draw(ids, idle=True))
+        balancer = begun(specs, 30, 27)
+        for number in range(unneeded):
+            late = Slot(str(number), "anxiety", "", {}, 0)
+            balancer.adopt(late)
+            balancer.dropped(late, attempt=True)
+        return len(balancer.draw(IDS, idle=True))
 
     assert spare(unneeded=0) > 0
-    assert spare(unneeded=14) == 0
+    assert spare(unneeded=130) == 0
+
+
+def test_more_may_come_of_what_is_in_flight_than_is_expected(specs: Specs) -> None:
+    balancer = Balancer(specs, dict.fromkeys(specs.topics, 10), 40, 3, "0")
+    state = balancer.topics["anxiety"]
+    assert state.excess == 0
+    state.asked = round(10 / state.question_rate.mean / state.answer_rate.mean)
+    even = state.excess
+    assert 0 < even < 1
+    state.asked *= 2
+    assert state.excess == pytest.approx(state.expected - 10, abs=0.1)
+    state.committed = 10
+    assert state.excess == 0
 
 
 def test_refusals_widen_what_may_be_in_flight_and_acceptances_narrow_it(specs: Specs) -> None:
