@@ -7,7 +7,8 @@ prompts, schema, sampling, seeds and engine settings, on as many engines, each o
 cores. Both in turn, `--rounds` times. `LLM.chat` knows every request from the start; a run has to
 make the questions first, and ends in a tail.
 
-The run's seconds begin when its first engine is up and end when the folder is closed.
+The run's seconds begin when its first engine is up and end when the folder is closed. `steady_ratio`
+leaves out its start and its tail: the rate between the first fifth of its tokens and the last.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from benchmarks.common import Figures, command_line, positive, show, stamped, wh
 from benchmarks.offline import Job, side_by_side
 from benchmarks.recording import Request, recorded_run, write_requests
 from synth.config import RunConfig, load_config
+from synth.protocol import Reason
 
 _RECORDS = 330
 _ROUNDS = 3
+_STEADY = (0.2, 0.8)  # shares of the run's tokens
 
 
 def measure(replicas: int, rounds: int, options: Sequence[str]) -> Figures:
@@ -65,8 +68,11 @@ def _round(config: RunConfig, folder: Path) -> Figures:
     run_rate = completion / seconds
     raw_rate = sum(result.completion for result in raw) / max(result.seconds for result in raw)
     ends = sorted((request.ended, request.completion) for request in requests)
+    steady_s = _reached(ends, _STEADY[1] * completion) - _reached(ends, _STEADY[0] * completion)
+    steady_rate = (_STEADY[1] - _STEADY[0]) * completion / steady_s
     return {
         "ratio": round(run_rate / raw_rate, 3),
+        "steady_ratio": round(steady_rate / raw_rate, 3),
         "run_tokens_per_s": round(run_rate, 1),
         "raw_tokens_per_s": round(raw_rate, 1),
         "run_s": round(seconds, 1),
@@ -74,6 +80,8 @@ def _round(config: RunConfig, folder: Path) -> Figures:
         "last_5_percent_s": round(ends[-1][0] - _reached(ends, 0.95 * completion), 1),
         "requests": len(requests),
         "accepted": report["accepted"],
+        "refused": report["rejected"],
+        "unneeded": report["rejected_by_reason"].get(Reason.TOPIC_FULL, 0),
         "run_cache_hits": _hits(requests),
         "raw_cache_hits": round(sum(r.cached for r in raw) / sum(r.prompt for r in raw), 3),
         "first_record_s": report["timing"]["first_record_s"],
