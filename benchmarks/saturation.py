@@ -7,8 +7,9 @@ prompts, schema, sampling, seeds and engine settings, on as many engines, each o
 cores. Both in turn, `--rounds` times. `LLM.chat` knows every request from the start; a run has to
 make the questions first, and ends in a tail.
 
-The run's seconds begin when its first engine is up and end when the folder is closed. `steady_ratio`
-leaves out its start and its tail: the rate between the first fifth of its tokens and the last.
+The run's seconds begin when its first engine is up and end when the folder is closed.
+`steady_ratio` leaves out its start and its tail: the rate between the first fifth of its tokens
+and the last.
 """
 
 from __future__ import annotations
