@@ -29,10 +29,19 @@ def command_line(name: str, what: str) -> argparse.ArgumentParser:
     return parser
 
 
+def natural(text: str) -> int:
+    """`0` as a number, for argparse."""
+    return _at_least(0, text)
+
+
 def positive(text: str) -> int:
     """`10` as a number, for argparse."""
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return _at_least(1, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
     return int(text)
 
 
@@ -43,17 +52,18 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 def shares(text: str) -> tuple[float, ...]:
     """`0.2,0.5` as numbers, for argparse."""
-    return tuple(_share(part) for part in text.split(","))
+    return tuple(share(part) for part in text.split(","))
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """`0.2` as a number, for argparse."""
     try:
-        share = float(text)
+        value = float(text)
     except ValueError:
-        share = math.nan
-    if not 0 < share <= 1:
+        value = math.nan
+    if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0 and up to 1")
-    return share
+    return value
 
 
 def machine() -> Figures:

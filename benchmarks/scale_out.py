@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.common import Figures, command_line, positive, show, stamped, whole_numbers
+from benchmarks.common import Figures, command_line, positive, share, show, stamped, whole_numbers
 from benchmarks.simulation import Outcome, Setting, simulate
 
 _REPLICAS = (1, 10, 100, 1000)
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--replicas", type=whole_numbers, default=_REPLICAS, metavar="N,...")
     parser.add_argument("--sequences", type=positive, default=base.sequences)
     parser.add_argument("--records-each", type=positive, default=165, help="for each replica")
-    parser.add_argument("--acceptance", type=float, default=base.acceptance)
+    parser.add_argument("--acceptance", type=share, default=base.acceptance)
     parser.add_argument("--question-s", type=float, default=base.question_s)
     parser.add_argument("--answer-s", type=float, default=base.answer_s)
     parser.add_argument("--call-ms", type=float, default=0.0)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.common import Figures, command_line, positive, shares, show, stamped
+from benchmarks.common import Figures, command_line, natural, positive, share, shares, show, stamped
 from benchmarks.simulation import Outcome, Setting, simulate
 
 _TAIL = 0.05
@@ -81,8 +81,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--slowness", type=float, default=base.slowness)
     parser.add_argument("--question-s", type=float, default=base.question_s)
     parser.add_argument("--answer-s", type=float, default=base.answer_s)
-    parser.add_argument("--answer-acceptance", type=float, default=base.answer_acceptance)
-    parser.add_argument("--hard", type=int, default=base.hard, help="topics of half the chances")
+    parser.add_argument("--answer-acceptance", type=share, default=base.answer_acceptance)
+    parser.add_argument(
+        "--hard", type=natural, default=base.hard, help="topics of half the chances"
+    )
     parser.add_argument("--seeds", type=positive, default=1, help="runs whose mean is shown")
     options = parser.parse_args(arguments)
     setting = replace(

@@ -213,11 +213,10 @@ class Balancer:
         passed, answered = state.question_rate.mean, state.answer_rate.mean
         chance = passed * answered
         needed = max(0.0, state.room - state.unanswered * answered)
-        sureness = state.question_rate.sureness
         margin = _DARING if topic in self._spared else -_CAUTION
-        likely = int((needed + margin * deviation(needed, chance, sureness)) / chance)
+        likely = int((needed + margin * deviation(needed, chance)) / chance)
         free = max(0, self._most_unanswered(topic) - state.unanswered)
-        places = int((free - _CAUTION * deviation(free, passed, sureness)) / passed)
+        places = int((free - _CAUTION * deviation(free, passed)) / passed)
         return max(min(likely, places), 1 if state.reserved == 0 else 0)
 
     def _most_unanswered(self, topic: str) -> int:

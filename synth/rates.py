@@ -31,26 +31,15 @@ class Rate:
             self._prior.observe(success)
 
     @property
-    def sureness(self) -> float:
-        """Observations that the estimate is worth."""
-        return self._seen + self._weight + 1.0
-
-    @property
     def mean(self) -> float:
         """The estimate; half a success among one observation more keeps it off 0 and 1."""
         prior = self._prior.mean if isinstance(self._prior, Rate) else self._prior
         return (self._hits + self._weight * prior + 0.5) / (self._seen + self._weight + 1.0)
 
 
-def deviation(wanted: float, chance: float, sureness: float = math.inf) -> float:
-    """Standard deviation of what comes of so many tries that `wanted` is expected.
-
-    Args:
-        chance: of a try.
-        sureness: observations that the chance was learned from: beta-binomial.
-    """
-    binomial = wanted * (1 - chance)
-    return math.sqrt(binomial * (1 + wanted / (chance * (sureness + 1))))
+def deviation(wanted: float, chance: float) -> float:
+    """Standard deviation of what comes of so many tries that `wanted` is expected (binomial)."""
+    return math.sqrt(wanted * (1 - chance))
 
 
 def excess(mean: float, variance: float, room: float) -> float:

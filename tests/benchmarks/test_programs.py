@@ -42,6 +42,8 @@ def test_an_unknown_name_is_one_message_with_a_hint() -> None:
         (["tail", "--replicas", "0"], "'0' is not a whole number of at least 1"),
         (["scale_out", "--replicas", "1,x"], "'x' is not a whole number of at least 1"),
         (["tail", "--acceptance", "0.5,1.5"], "'1.5' is not a share above 0 and up to 1"),
+        (["tail", "--hard", "-1"], "'-1' is not a whole number of at least 0"),
+        (["scale_out", "--acceptance", "2"], "'2' is not a share above 0 and up to 1"),
         (["tail", "--acceptance", "half"], "'half' is not a share above 0 and up to 1"),
     ],
 )

@@ -366,6 +366,7 @@ def test_nothing_is_overdue_before_it_is_known_how_long_a_record_takes(
 ) -> None:
     bench = Bench(specs, config, {TOPIC: 4}, tmp_path)
     assert len(lease(bench, "slow", want=4)) == 4
+    assert lease(bench, "idle", want=12) == []
     bench.now = 200.0
     assert lease(bench, "fast", want=4) == []
 
