@@ -42,8 +42,9 @@ _CLOCKED = (
     (LOGIC, Coordinator, ("lease", "reserve", "commit", "take_batch", "settle")),
     (STORE, RunWriter, ("write", "compact", "write_state")),
 )
-# As in the pipeline: texts in hand and slots held for a sequence; how long texts are gathered.
-_CAPACITY, _OPEN = 1.1, 3.0
+# As in the pipeline, for each sequence: texts in hand, slots at work, slots held with those that
+# are being committed, and the least that is asked for; and how long texts are gathered.
+_CAPACITY, _AT_WORK, _HELD, _LEAST = 1.1, 2.0, 6.0, 0.25
 _GATHER_S = 0.25
 _QUESTION = "when I come home in the evening I cannot stop thinking of what was said to me, " * 5
 _ANSWER = "it makes sense that you feel this way, and there are small things you could try, " * 10
@@ -160,6 +161,7 @@ class SimulatedReplica:
         self._to_answer: deque[Slot] = deque()
         self._writing: list[tuple[float, str, Stage]] = []
         self._slots: dict[str, Slot] = {}
+        self._committing = 0
         self._leasing = False
         self._not_before = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -191,9 +193,13 @@ class SimulatedReplica:
         heapq.heappush(self._writing, (end, slot.id, stage))
 
     def _ask_for_lease(self, now: float) -> None:
-        low = int(_CAPACITY * self._load.sequences) // 2
-        want = int(_OPEN * self._load.sequences) - len(self._slots)
-        if not self._leasing and len(self._to_ask) <= low and want > 0 and now >= self._not_before:
+        sequences, held = self._load.sequences, len(self._slots)
+        at_work = held - self._committing
+        want = min(int(_AT_WORK * sequences) - at_work, int(_HELD * sequences) - held)
+        least = int(_LEAST * sequences) if self._to_ask or self._to_answer else 1
+        low = int(_CAPACITY * sequences) // 2
+        may = not self._leasing and now >= self._not_before
+        if may and want >= least and len(self._to_ask) <= low:
             self._leasing = True
             self._spawn(self._lease(want))
 
@@ -250,7 +256,9 @@ class SimulatedReplica:
 
     async def _commit(self, slot_ids: list[str]) -> None:
         answers = (Candidate(i, f"{i} {_ANSWER}", Tokens(900, 300)) for i in slot_ids)
+        self._committing += len(slot_ids)
         await self._port.commit(self._epoch, AnswerBatch(tuple(answers)))
+        self._committing -= len(slot_ids)
         for slot_id in slot_ids:
             del self._slots[slot_id]
 

@@ -24,8 +24,8 @@ class Request:
     """One request of a run, and what came of it.
 
     Attributes:
-        ended: seconds on this machine's monotonic clock.
         cached: prompt tokens that were in the prefix cache.
+        started, ended: seconds on this machine's monotonic clock.
     """
 
     form: str
@@ -35,6 +35,7 @@ class Request:
     prompt: int
     completion: int
     cached: int
+    started: float
     ended: float
 
 
@@ -51,12 +52,13 @@ class RecordingEngine(VllmEngine):
     async def generate(
         self, request_id: str, form: str, messages: Sequence[Message], seed: int, warmth: float
     ) -> Generation:
+        started = time.monotonic()
         made = await super().generate(request_id, form, messages, seed, warmth)
         tokens = made.tokens
         self._requests.append(
             Request(
                 str(form), messages, seed, warmth, tokens.prompt, tokens.completion,
-                made.cached_prompt, time.monotonic(),
+                made.cached_prompt, started, time.monotonic(),
             )
         )  # fmt: skip
         return made

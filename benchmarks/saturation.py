@@ -9,7 +9,8 @@ make the questions first, and ends in a tail.
 
 The run's seconds begin when its first engine is up and end when the folder is closed.
 `steady_ratio` leaves out its start and its tail: the rate between the first fifth of its tokens
-and the last.
+and the last. `steady_in_flight` are the requests that an engine had meanwhile, on average: below
+`engine.max_num_seqs` it was not full.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def _round(config: RunConfig, folder: Path) -> Figures:
     run_rate = completion / seconds
     raw_rate = sum(result.completion for result in raw) / max(result.seconds for result in raw)
     ends = sorted((request.ended, request.completion) for request in requests)
-    steady_s = _reached(ends, _STEADY[1] * completion) - _reached(ends, _STEADY[0] * completion)
-    steady_rate = (_STEADY[1] - _STEADY[0]) * completion / steady_s
+    begin, end = (_reached(ends, share * completion) for share in _STEADY)
+    steady_rate = (_STEADY[1] - _STEADY[0]) * completion / (end - begin)
     return {
         "ratio": round(run_rate / raw_rate, 3),
         "steady_ratio": round(steady_rate / raw_rate, 3),
@@ -79,6 +80,7 @@ def _round(config: RunConfig, folder: Path) -> Figures:
         "run_s": round(seconds, 1),
         "raw_s": round(max(result.seconds for result in raw), 1),
         "last_5_percent_s": round(ends[-1][0] - _reached(ends, 0.95 * completion), 1),
+        "steady_in_flight": round(_in_flight(requests, begin, end) / len(logs), 1),
         "requests": len(requests),
         "accepted": report["accepted"],
         "refused": report["rejected"],
@@ -94,6 +96,12 @@ def _hits(requests: Sequence[Request]) -> float:
     """Share of the prompts' tokens that came from the prefix cache, as the engine counts."""
     prompts = sum(request.prompt for request in requests if request.completion)
     return round(sum(request.cached for request in requests) / prompts, 3)
+
+
+def _in_flight(requests: Sequence[Request], begin: float, end: float) -> float:
+    """How many requests the engines had in hand between two moments, on average."""
+    inside = (min(end, each.ended) - max(begin, each.started) for each in requests)
+    return sum(seconds for seconds in inside if seconds > 0) / (end - begin)
 
 
 def _reached(ends: Sequence[tuple[float, int]], tokens: float) -> float:

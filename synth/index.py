@@ -23,6 +23,7 @@ from synth.reservations import Reservations
 _SAFETY = 1e-4
 _OPENING_WORDS = 14
 _NOT_A_WORD = re.compile(r"[\W_]+")
+_ASCII_WORDS = bytes(ord(chr(c).lower() if chr(c).isalnum() else " ") for c in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,12 @@ def opening(text: str) -> str:
 
 def text_key(text: str) -> bytes:
     """Equal for texts that differ only in case, punctuation, spacing or Unicode form."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    plain = _NOT_A_WORD.sub(" ", folded).strip()
-    return hashlib.blake2b(plain.encode(errors="replace"), digest_size=16).digest()
+    if text.isascii():  # the same in a tenth of the time
+        plain = b" ".join(text.encode().translate(_ASCII_WORDS).split())
+    else:
+        folded = unicodedata.normalize("NFKC", text).casefold()
+        plain = _NOT_A_WORD.sub(" ", folded).strip().encode(errors="replace")
+    return hashlib.blake2b(plain, digest_size=16).digest()
 
 
 class DuplicateIndex:

@@ -63,17 +63,18 @@ class TopicLabeller:
         self.topics = list(specs.topics)
         lines = {topic: spec_lines(spec) for topic, spec in specs.topics.items()}
         vectors = embed([line for topic in self.topics for line in lines[topic]])
-        ends = np.cumsum([len(lines[topic]) for topic in self.topics])
-        self._lines = np.split(vectors, ends[:-1])
+        counts = [len(lines[topic]) for topic in self.topics]
+        self._there = np.arange(max(counts)) < np.array(counts)[:, None]  # topics x lines
+        self._lines = np.zeros((*self._there.shape, vectors.shape[1]), np.float32)
+        self._lines[self._there] = vectors
 
     def scores(self, vectors: Vectors) -> npt.NDArray[np.float32]:
         """Scores of n texts for each topic in `topics`, n x topics, in [-1, 1]."""
-        columns = []
-        for lines in self._lines:
-            cosines = vectors @ lines.T
-            closest = np.partition(cosines, -_CLOSEST_LINES, axis=1)[:, -_CLOSEST_LINES:]
-            columns.append(closest.mean(axis=1))
-        return cast(npt.NDArray[np.float32], np.stack(columns, axis=1))
+        cosines = vectors @ self._lines.reshape(-1, self._lines.shape[2]).T
+        cosines = cosines.reshape(-1, *self._there.shape)
+        cosines[:, ~self._there] = -np.inf
+        closest = np.partition(cosines, -_CLOSEST_LINES, axis=2)[:, :, -_CLOSEST_LINES:]
+        return cast(npt.NDArray[np.float32], closest.mean(axis=2))
 
     def as_filed(self, vector: Vectors, topic: str) -> Filing:
         """The filing of a question that is known to be filed under `topic`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +21,7 @@ FACETS_FILE = "facets.yaml"
 SITUATION = "situation"  # stored beside the facets
 
 Line = Annotated[str, Field(min_length=3)]
+Conflicts = Mapping[tuple[str, str], Collection[tuple[str, str]]]
 
 
 class TopicSpec(BaseModel):
@@ -65,13 +66,13 @@ class Specs:
     Attributes:
         topics: topic id -> spec, in order of falling weight, then id.
         facets: facet name -> value id -> words.
-        conflicts: unordered pairs of (facet, value) that exclude each other.
+        conflicts: (facet, value) -> those that exclude it; in both directions.
         digest: 16 hex digits over all of it.
     """
 
     topics: Mapping[str, TopicSpec]
     facets: Mapping[str, Mapping[str, str]]
-    conflicts: frozenset[frozenset[tuple[str, str]]]
+    conflicts: Conflicts
     digest: str
 
     def values_for(self, topic: str, facet: str) -> tuple[str, ...]:
@@ -81,7 +82,7 @@ class Specs:
 
     def clash(self, one: tuple[str, str], other: tuple[str, str]) -> bool:
         """Whether two (facet, value) pairs exclude each other."""
-        return frozenset((one, other)) in self.conflicts
+        return other in self.conflicts.get(one, ())
 
 
 def find_specs_dir(name: str, base: Path) -> Path:
@@ -141,7 +142,7 @@ def _load_topic(path: Path) -> TopicSpec:
 
 def _load_facets(
     path: Path,
-) -> tuple[dict[str, dict[str, str]], frozenset[frozenset[tuple[str, str]]]]:
+) -> tuple[dict[str, dict[str, str]], Conflicts]:
     data = read_yaml(path, SpecError)
     raw_conflicts = data.pop("conflicts", [])
     facets: dict[str, dict[str, str]] = {}
@@ -157,7 +158,7 @@ def _load_facets(
         raise SpecError(str(path), f"facet {name!r}: {what}", remedy) from error
     if not facets:
         raise SpecError(str(path), "holds no facet", "Give at least one, such as voice")
-    pairs: set[frozenset[tuple[str, str]]] = set()
+    excluded: dict[tuple[str, str], set[tuple[str, str]]] = {}
     if not isinstance(raw_conflicts, list):
         raise SpecError(str(path), "'conflicts' is not a list", "See the shipped facets.yaml")
     for raw in raw_conflicts:
@@ -167,8 +168,10 @@ def _load_facets(
             what, remedy = explain(error, Conflict)
             raise SpecError(str(path), f"'conflicts': {what}", remedy) from error
         one = _facet_value(conflict.value, facets, path)
-        pairs |= {frozenset((one, _facet_value(v, facets, path))) for v in conflict.excludes}
-    return facets, frozenset(pairs)
+        for other in (_facet_value(v, facets, path) for v in conflict.excludes):
+            excluded.setdefault(one, set()).add(other)
+            excluded.setdefault(other, set()).add(one)
+    return facets, excluded
 
 
 def _facet_value(
@@ -214,11 +217,11 @@ def _check_references(
 def _digest(
     topics: Mapping[str, TopicSpec],
     facets: Mapping[str, Mapping[str, str]],
-    conflicts: frozenset[frozenset[tuple[str, str]]],
+    conflicts: Conflicts,
 ) -> str:
     whole = [
         [spec.model_dump(mode="json") for spec in topics.values()],
         facets,
-        sorted(sorted(pair) for pair in conflicts),
+        sorted({tuple(sorted((one, two))) for one in conflicts for two in conflicts[one]}),
     ]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -81,6 +81,11 @@ def test_texts_that_differ_in_form_only_are_exact_repeats(other: str) -> None:
     assert repeats.owner(other) == "a"
     repeats.release(other, "a")
     assert repeats.claim(other, "b")
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_the_key_is_the_same_with_a_sign_that_is_not_ascii(text: str) -> None:
+    assert text_key(text) == text_key(f"{text} \N{EM DASH}")
 
 
 def test_other_words_are_no_repeat() -> None:
