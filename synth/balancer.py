@@ -27,11 +27,10 @@ _DUPLICATE_LEVELS = (0.15, 0.35, 0.6)  # duplicate share from which a prompt esc
 _WARMTH_PER_LEVEL = 0.1
 _CAUTION = 0.5  # standard deviations; a second wave is cheaper than questions nobody needs
 _DARING = 1.0  # the same, the other way, while an engine would be idle: its tokens cost no time
-_SPARED = 0.05  # of all targets: what may be written for nobody, for engines that would be idle
+_SPARED = 0.02  # of all targets: what may be in flight for nobody, for engines that would be idle
 _LEAST_SPARED = 2.0  # records: a few targets are worth that, too
 _LATE = 4  # power of the share of records that are there: how much of that may be spent by then
 _SLOWEST = 0.5  # of the questions that the slowest topic still needs: as slow, and worth the same
-_QUESTION_SHARE = 0.25  # of a record's tokens
 # Believed of any topic before the first verdict. High, so that a first wave never holds more
 # questions than could all be used; each refusal then widens it.
 _OPTIMISM = 0.95
@@ -116,7 +115,6 @@ class Balancer:
         self._spared: frozenset[str] = frozenset()
         self._wanted = sum(targets.values())
         self._most_spared = max(_LEAST_SPARED, _SPARED * self._wanted)
-        self._unneeded = 0.0
         questions, answers = Rate(_OPTIMISM), Rate(_OPTIMISM)  # of all topics together
         self.topics = {
             topic: TopicState(targets[topic], Rate(questions), Rate(answers))
@@ -234,8 +232,8 @@ class Balancer:
         return max(state.room, math.ceil(likely / answered))
 
     def _surplus(self) -> float:
-        """Records that were written for nobody, or are expected to be, of what is in flight."""
-        return self._unneeded + sum(state.excess for state in self.topics.values())
+        """Records that are expected to be written for nobody, of what is in flight."""
+        return sum(state.excess for state in self.topics.values())
 
     def escalation(self, topic: str) -> int:
         """0 to 3: how hard a prompt pushes away from what the topic already holds."""
@@ -294,7 +292,6 @@ class Balancer:
         state = self.topics[slot.topic]
         state.asked -= 1
         state.attempts -= not attempt
-        self._unneeded += _QUESTION_SHARE * attempt
         self._cover(state, slot.situation, slot.facets, -1)
 
     def set_aside(self, topic: str, *, reserved: bool) -> None:
@@ -339,8 +336,6 @@ class Balancer:
         self._cover(state, slot.situation, slot.facets, -1)
         if judged:
             state.answer_rate.observe(False)
-        elif state.room <= 0:
-            self._unneeded += 1.0
 
     def _learn_question(self, state: TopicState, success: bool, duplicate: bool) -> None:
         state.question_rate.observe(success)

@@ -174,7 +174,7 @@ def test_an_idle_engine_gets_spare_slots_up_to_a_share_of_the_targets(specs: Spe
     spare = balancer.draw(IDS, idle=True)
     surplus = sum(state.excess for state in balancer.topics.values())
     assert 0 < len(spare) < 0.1 * 990
-    assert surplus <= 0.05 * 990 + 1
+    assert surplus <= 0.02 * 990 + 1
     assert not balancer.draw(IDS)
 
 
@@ -193,17 +193,23 @@ def test_spare_slots_go_to_the_topics_that_the_end_waits_for(specs: Specs) -> No
     assert {slot.topic for slot in balancer.draw(IDS, idle=True)} == {slow}
 
 
-def test_what_was_written_for_nobody_uses_up_the_spare_slots(specs: Specs) -> None:
-    def spare(*, unneeded: int) -> int:
-        balancer = begun(specs, 30, 27)
-        for number in range(unneeded):
-            late = Slot(str(number), "anxiety", "", {}, 0)
-            balancer.adopt(late)
-            balancer.dropped(late, attempt=True)
-        return len(balancer.draw(IDS, idle=True))
+def test_what_is_in_flight_for_nobody_uses_up_the_spare_slots(specs: Specs) -> None:
+    balancer = begun(specs, 30, 27)
+    while slots := balancer.draw(IDS, idle=True):
+        last = slots
+    balancer.refused(last[-1])
+    assert balancer.draw(IDS, idle=True)
 
-    assert spare(unneeded=0) > 0
-    assert spare(unneeded=130) == 0
+
+def test_what_was_written_for_nobody_before_does_not_slow_the_end_down(specs: Specs) -> None:
+    balancer = begun(specs, 30, 27)
+    at_first = len(balancer.draw(IDS, idle=True))
+    other = begun(specs, 30, 27)
+    for number in range(130):
+        late = Slot(str(number), "anxiety", "", {}, 0)
+        other.adopt(late)
+        other.dropped(late, attempt=True)
+    assert len(other.draw(IDS, idle=True)) == at_first > 0
 
 
 def test_more_may_come_of_what_is_in_flight_than_is_expected(specs: Specs) -> None:
