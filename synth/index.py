@@ -42,7 +42,7 @@ def opening(text: str) -> str:
 
 def text_key(text: str) -> bytes:
     """Equal for texts that differ only in case, punctuation, spacing or Unicode form."""
-    if text.isascii():  # the same in a tenth of the time
+    if text.isascii():  # the same in a seventh of the time
         plain = b" ".join(text.encode().translate(_ASCII_WORDS).split())
     else:
         folded = unicodedata.normalize("NFKC", text).casefold()
