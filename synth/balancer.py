@@ -168,7 +168,8 @@ class Balancer:
     def _may_spare(self) -> bool:
         """Whether more may be written to spare: little at first, most of it at a run's end."""
         done = sum(state.committed for state in self.topics.values()) / self._wanted
-        return self._surplus() < self._most_spared * done**_LATE
+        surplus = sum(state.excess for state in self.topics.values())
+        return surplus < self._most_spared * done**_LATE
 
     def _slowest(self) -> frozenset[str]:
         """The topics that the end of the run waits for: they need the most questions still."""
@@ -230,10 +231,6 @@ class Balancer:
             return max(state.room, int(likely / answered))
         likely += _DARING * deviation(state.room, answered)
         return max(state.room, math.ceil(likely / answered))
-
-    def _surplus(self) -> float:
-        """Records that are expected to be written for nobody, of what is in flight."""
-        return sum(state.excess for state in self.topics.values())
 
     def escalation(self, topic: str) -> int:
         """0 to 3: how hard a prompt pushes away from what the topic already holds."""

@@ -140,9 +140,7 @@ def _load_topic(path: Path) -> TopicSpec:
         raise SpecError(str(path), *explain(error, TopicSpec)) from error
 
 
-def _load_facets(
-    path: Path,
-) -> tuple[dict[str, dict[str, str]], Conflicts]:
+def _load_facets(path: Path) -> tuple[dict[str, dict[str, str]], Conflicts]:
     data = read_yaml(path, SpecError)
     raw_conflicts = data.pop("conflicts", [])
     facets: dict[str, dict[str, str]] = {}
