@@ -18,6 +18,7 @@ from synth.protocol import Tokens
 ABORTED = "abort"
 _SYSTEM_CHAT = ({"role": "system", "content": "a"}, {"role": "user", "content": "b"})
 _CPU_BLOCK = 32  # tokens; a CPU's default of 128 leaves most of a prompt's prefix uncached
+_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,9 @@ def engine_environment(cores: Sequence[int] | None, config: RunConfig) -> dict[s
         variables["VLLM_REGEX_COMPILATION_TIMEOUT_S"] = "600"
     if cores is not None:
         variables["VLLM_CPU_KVCACHE_SPACE"] = str(config.engine.cpu_kv_cache_gib)
-        variables["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+        variables["OMP_NUM_THREADS"] = str(len(cores))
+        variables["OMP_PLACES"] = "{" + ",".join(map(str, cores)) + "}"
+        variables["OMP_PROC_BIND"] = "true"
     return variables
 
 
@@ -114,6 +117,10 @@ def engine_arguments(config: RunConfig, model: str, on_gpu: bool) -> dict[str, A
         arguments |= {
             "dtype": "bfloat16" if config.model.dtype == "auto" else config.model.dtype,
             "enforce_eager": True,
+            # The model runs in the engine core's own process: another one would spend a third of
+            # the engine's start on importing vLLM again. vLLM makes it another one, for OpenMP's
+            # sake, but not when the class is named; `engine_environment` sets OpenMP up.
+            "distributed_executor_backend": _ONE_PROCESS,
             "block_size": _CPU_BLOCK,
             # A seeded request whose prefill is split crashes vLLM on a CPU (its generator
             # cannot be rewound), so a prompt is read in one step.

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.actors.test_faults import process_named, start
+from tests.actors.test_faults import QUICK, process_named, start
 from tests.check_folder import digests, problems
 
 
@@ -90,7 +90,7 @@ def test_a_run_into_a_bucket_survives_the_death_of_its_coordinator_and_its_drive
 
     log = tmp_path / "run.log"
     slow = {"delay_s": 0.5, "too_short": 0.2}
-    options = [f"out={bucket}", "targets.total=264"]
+    options = [f"out={bucket}", "targets.total=198"]
     run = start(tmp_path / "run", slow, *options)
     wait_for_epoch_with_records(1, run)
     process_named("ray::CoordinatorActor").kill()
@@ -98,8 +98,8 @@ def test_a_run_into_a_bucket_survives_the_death_of_its_coordinator_and_its_drive
     run.kill()
     run.wait()
     earlier = digests(here())
-    assert 0 < len(earlier) < 264
-    run = start(tmp_path / "run", slow, *options)
+    assert 0 < len(earlier) < 198
+    run = start(tmp_path / "run", QUICK, *options)
     assert run.wait(timeout=300) == 0, log.read_text()
     folder = here()
     assert problems(folder, earlier) == []

@@ -102,13 +102,13 @@ def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly
 
 @pytest.mark.timeout(1200)
 def test_an_engine_core_that_is_killed_is_replaced_and_the_run_completes(tmp_path: Path) -> None:
-    """With the outlines backend, which has to work as well."""
+    """With the guidance backend, which has to work as well."""
     folder = tmp_path / "run"
     options = [
         "targets.policy=explicit",
-        "targets.topics.anxiety=6",
+        "targets.topics.anxiety=4",
         "engine.max_num_seqs=8",
-        "engine.structured_output=outlines",
+        "engine.structured_output=guidance",
         "topic_gate={margin: 1, min_score: -1}",  # quicker
     ]
     run = subprocess.Popen(
@@ -130,8 +130,8 @@ def test_an_engine_core_that_is_killed_is_replaced_and_the_run_completes(tmp_pat
 
 
 def test_a_preview_shows_prompt_and_records_and_keeps_nothing(tmp_path: Path) -> None:
-    """With the guidance backend, which has to work as well."""
-    backend = ["--set", "engine.structured_output=guidance"]
+    """With the outlines backend, which has to work as well."""
+    backend = [SHORT, "--set", "engine.structured_output=outlines"]
     result = subprocess.run(
         [*EVENFILL, "preview", "--topic", "grief-and-loss", "-n", "1", "--json", *backend],
         capture_output=True,

@@ -19,6 +19,7 @@ from tests.check_folder import digests, problems
 from tests.conftest import REPO
 
 SLOW = {"delay_s": 0.4, "too_short": 0.2}
+QUICK = {"delay_s": 0.02}
 
 
 def start(
@@ -90,23 +91,20 @@ def test_a_driver_that_is_killed_leaves_no_process_and_a_folder_that_resumes(
     run.wait()
     assert orphans(within_s=40) == []
     earlier = digests(folder)
-    finish(folder, start(folder, SLOW), earlier)
+    finish(folder, start(folder, QUICK), earlier)
 
 
-def signalled(tmp_path: Path, number: signal.Signals) -> tuple[Path, subprocess.Popen[str]]:
-    """A slow run that has written something and was just sent a signal."""
+def signalled(tmp_path: Path) -> tuple[Path, subprocess.Popen[str]]:
+    """A slow run that has written something and was just sent SIGTERM."""
     folder = tmp_path / "run"
     run = start(folder, {"delay_s": 2.0})
     wait_for_records(folder, run)
-    os.kill(run.pid, number)
+    run.terminate()
     return folder, run
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_books_what_is_in_flight_and_the_run_can_be_resumed(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    folder, run = signalled(tmp_path, number)
+def test_a_signal_books_what_is_in_flight_and_the_run_can_be_resumed(tmp_path: Path) -> None:
+    folder, run = signalled(tmp_path)
     assert run.wait(timeout=60) == 130
     report = json.loads((folder / "report.json").read_text())
     assert report["status"] == "interrupted"
@@ -114,20 +112,17 @@ def test_a_signal_books_what_is_in_flight_and_the_run_can_be_resumed(
     assert orphans() == []
     earlier = digests(folder)
     assert report["accepted"] == len(earlier) < 132
-    finish(folder, start(folder, SLOW), earlier)
+    finish(folder, start(folder, QUICK), earlier)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_leaves_at_once_and_harms_nothing(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    folder, run = signalled(tmp_path, number)
+def test_a_second_signal_leaves_at_once_and_harms_nothing(tmp_path: Path) -> None:
+    folder, run = signalled(tmp_path)
     time.sleep(0.5)
-    os.kill(run.pid, number)
+    run.send_signal(signal.SIGINT)
     assert run.wait(timeout=20) == 130
     assert orphans(within_s=40) == []
     earlier = digests(folder)
-    finish(folder, start(folder, SLOW), earlier)
+    finish(folder, start(folder, QUICK), earlier)
 
 
 @pytest.fixture
@@ -148,9 +143,8 @@ def test_a_full_disk_ends_the_run_with_what_is_committed_and_it_goes_on_with_a_l
 ) -> None:
     folder = small_disk / "run"
     log = small_disk.with_suffix(".log")
-    quick = {"delay_s": 0.02}
     options = ["targets.total=660", "store.retry=2s"]
-    run = start(folder, quick, *options, log=log)
+    run = start(folder, QUICK, *options, log=log)
     assert run.wait(timeout=240) == 1, log.read_text()
     assert "the store cannot be written to" in log.read_text()
     assert "No space left on device" in log.read_text()
@@ -158,7 +152,7 @@ def test_a_full_disk_ends_the_run_with_what_is_committed_and_it_goes_on_with_a_l
     assert 0 < len(earlier) < 660
     assert problems(folder, earlier, complete=False) == []
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
-    finish(folder, start(folder, quick, *options, log=log), earlier, log=log)
+    finish(folder, start(folder, QUICK, *options, log=log), earlier, log=log)
 
 
 def test_a_coordinator_that_dies_leaves_its_events_and_its_successor_says_so(
