@@ -27,7 +27,7 @@ from benchmarks.train_topics import (
     train,
     written,
 )
-from synth.topic_model import LinearTopics, Scores, SpecTopics, TaughtTopics
+from synth.topic_model import PooledTopics, Scores, Shares, TaughtTopics
 from synth.vector_cache import Embeds
 
 SEEDS = (0, 1, 2)
@@ -77,17 +77,18 @@ def confusions(
 
 
 def cross_validated(
-    base: LinearTopics, texts: Labelled, embedder: Embeds, folds: int
+    base: PooledTopics, texts: Labelled, embedder: Embeds, folds: int
 ) -> tuple[Scores, dict[str, Any]]:
     """Scores of each text by a model taught the other folds, and the spread over shuffles."""
     vectors = embedder.embed(texts.texts)
+    asked_for = np.array(texts.texts)
     first = np.array(texts.first)
     runs = []
     for seed in SEEDS:
         scores = np.zeros((len(first), len(base.topics)), dtype=np.float32)
         for known, asked in KFold(folds, shuffle=True, random_state=seed).split(vectors):
-            taught = TaughtTopics(base, vectors[known], list(first[known]))
-            scores[asked] = taught.scores(vectors[asked])
+            taught = TaughtTopics(base, asked_for[known], vectors[known], list(first[known]))
+            scores[asked] = taught.scores(asked_for[asked], vectors[asked])
         runs.append(scores)
     each = [figures(base.topics, texts.topics, scores) for scores in runs]
     mean = {name: round(float(np.mean([run[name] for run in each])), 3) for name in each[0]}
@@ -106,14 +107,23 @@ def main() -> None:
     topics = list(specs.topics)
     names = embedder.embed([specs.topics[topic].name for topic in topics])
     messages = written()
-    base = LinearTopics(topics, dict(train(specs, embedder.embed(messages.texts), messages.first)))
-    by_specs = SpecTopics(specs, embedder)
+    weights = train(specs, messages.texts, embedder.embed(messages.texts), messages.first)
+
+    def by(shares: Shares) -> PooledTopics:
+        return PooledTopics(specs, embedder, weights, shares)
+
+    def alone(shares: Shares) -> dict[str, Any]:
+        return figures(topics, texts.topics, by(shares).scores(texts.texts, vectors))
+
+    base = by(Shares())
     taught, mean = cross_validated(base, texts, embedder, options.folds)
     found: dict[str, Any] = {
         "questions": len(texts.texts),
         "nearest topic name": figures(topics, texts.topics, vectors @ names.T),
-        "topic specs": figures(by_specs.topics, texts.topics, by_specs.scores(vectors)),
-        "written messages": figures(topics, texts.topics, base.scores(vectors)),
+        "topic specs": alone(Shares(meaning=0, words=0, specs=1)),
+        "written messages, words": alone(Shares(meaning=0, words=1, specs=0)),
+        "written messages, meaning": alone(Shares(meaning=1, words=0, specs=0)),
+        "pooled": alone(Shares()),
         f"and {options.folds - 1} of {options.folds} folds": mean,
         "confusions": confusions(topics, texts.topics, taught),
     }

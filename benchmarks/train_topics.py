@@ -2,9 +2,10 @@
 
     python -m benchmarks.train_topics --labelled counselchat_dev.csv
 
-Two minutes on two cores. Writes `synth/data/topic_weights.npz`: a multinomial logistic regression
-on the built-in embedder's vectors, its intercepts moved halfway from the messages' shares of the
-topics to the specs' weights. `--labelled` adds a dataset whose own labels name our topics.
+Two minutes on two cores. Writes `synth/data/topic_weights.npz`: two multinomial logistic
+regressions, on the built-in embedder's vectors and on words and pairs of words, their intercepts
+moved halfway from the messages' shares of the topics to the specs' weights. `--labelled` adds a
+dataset whose own labels name our topics.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from synth.gaps.shipped import ShippedLabels
 from synth.protocol import Vectors
 from synth.sources import open_source
 from synth.specs import Specs, find_specs_dir, load_specs
-from synth.topic_model import NONE, WEIGHTS
+from synth.topic_model import NONE, WEIGHTS, word_vectorizer
 from synth.vector_cache import Embeds, VectorCache, cache_path
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "synth" / "data" / WEIGHTS
 INVERSE_PENALTY = 1.0  # of 0.3, 1, 3 and 10 the best on questions that were not trained on
+INVERSE_PENALTY_OF_WORDS = 10.0
+LEAST_TEXTS = 6  # that a word or a pair is in
 TOWARDS_WEIGHTS = 0.5
 SHARE_OF_NONE = 0.02  # of the rows of a counselling dataset, about no topic
 
@@ -69,19 +72,29 @@ def labelled_rows(location: str, specs: Specs) -> Labelled:
     return Labelled(list(found), [tuple(topics) for topics in found.values()])
 
 
-def train(specs: Specs, vectors: Vectors, topics: Sequence[str]) -> Mapping[str, Any]:
-    """Weights as `LinearTopics` reads them."""
+def train(
+    specs: Specs, texts: Sequence[str], vectors: Vectors, topics: Sequence[str]
+) -> Mapping[str, Any]:
+    """Weights as `PooledTopics` reads them."""
     model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000).fit(vectors, topics)
+    vectorizer = word_vectorizer(min_df=LEAST_TEXTS)
+    words = vectorizer.fit_transform(texts)
+    of_words = LogisticRegression(C=INVERSE_PENALTY_OF_WORDS, max_iter=1000).fit(words, topics)
     labels = [str(label) for label in model.classes_]
     total = sum(spec.weight for spec in specs.topics.values())
     shares = {topic: spec.weight / total for topic, spec in specs.topics.items()}
     shares[NONE] = SHARE_OF_NONE
     wanted = np.array([shares[label] for label in labels])
     seen = np.array([list(topics).count(label) / len(topics) for label in labels])
+    shift = TOWARDS_WEIGHTS * np.log(wanted / seen)
     return {
         "labels": json.dumps(labels),
         "coef": model.coef_.astype(np.float16),
-        "bias": model.intercept_ + TOWARDS_WEIGHTS * np.log(wanted / seen),
+        "bias": model.intercept_ + shift,
+        "vocabulary": json.dumps(list(vectorizer.get_feature_names_out())),
+        "idf": vectorizer.idf_.astype(np.float16),
+        "word_coef": of_words.coef_.astype(np.float16),
+        "word_bias": of_words.intercept_ + shift,
     }
 
 
@@ -104,7 +117,7 @@ def main() -> None:
     parts = [written(), *(labelled_rows(location, specs) for location in options.labelled)]
     texts = [text for part in parts for text in part.texts]
     topics = [topic for part in parts for topic in part.first]
-    np.savez_compressed(OUT, **train(specs, cached_embedder().embed(texts), topics))
+    np.savez_compressed(OUT, **train(specs, texts, cached_embedder().embed(texts), topics))
     print(json.dumps({"texts": len(texts), "topics": len(set(topics)), "out": str(OUT)}))
 
 

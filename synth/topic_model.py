@@ -1,15 +1,15 @@
 """What a row of an existing dataset is about.
 
-A linear model on the embedding of a text, trained by `benchmarks/train_topics.py` on messages that
-were written for it and shipped as weights, for the shipped topics and the built-in embedder. For
-any other topics or embedder, the topic specs alone tell (see `synth/labeller.py`). Rows that the
-user has labelled make either better.
+Three opinions, pooled: linear models on a text's embedding and on its words, both trained by
+`benchmarks/train_topics.py` on messages that were written for it and shipped as weights, and the
+topic specs (see `synth/labeller.py`). The weights are for the shipped topics and the built-in
+embedder; for any others the specs alone tell. Rows that the user has labelled make either better.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import Any, Protocol
@@ -70,31 +70,14 @@ class TopicScorer(Protocol):
 
     topics: Sequence[str]
 
-    def scores(self, vectors: Vectors) -> Scores:
-        """Probabilities, n x topics; what is missing to 1 is about none of them."""
+    def scores(self, texts: Sequence[str], vectors: Vectors) -> Scores:
+        """Probabilities, n x topics; what is missing to 1 is about none of them.
+
+        Args:
+            texts: n of them.
+            vectors: their embeddings, n x d.
+        """
         ...
-
-
-class LinearTopics:
-    """The shipped weights, for any part of the topics that they know.
-
-    Args:
-        topics: ids, all of which the weights know.
-        weights: arrays `labels`, `coef` (labels x d) and `bias`.
-    """
-
-    def __init__(self, topics: Sequence[str], weights: dict[str, Any]):
-        self.topics = topics
-        labels = json.loads(str(weights["labels"]))
-        self._columns = [labels.index(topic) for topic in topics]
-        self._kept = [*self._columns, labels.index(NONE)]
-        self._coef = weights["coef"].astype(np.float32)
-        self._bias = weights["bias"].astype(np.float32)
-
-    def scores(self, vectors: Vectors) -> Scores:
-        """See `TopicScorer`."""
-        logits = (vectors @ self._coef.T + self._bias)[:, self._kept]
-        return softmax(logits)[:, :-1]
 
 
 class SpecTopics:
@@ -105,11 +88,82 @@ class SpecTopics:
         self._floor = TopicGateConfig().min_score
         self.topics: Sequence[str] = self._labeller.topics
 
-    def scores(self, vectors: Vectors) -> Scores:
-        """See `TopicScorer`; a cosine at the topic gate's floor stands for no topic."""
+    def logits(self, vectors: Vectors) -> Scores:
+        """n x (topics + 1); a cosine at the topic gate's floor stands for no topic."""
         cosines = self._labeller.scores(vectors)
         floor = np.full((len(cosines), 1), self._floor, dtype=np.float32)
-        return softmax(_SPEC_SHARPNESS * np.hstack([cosines, floor]))[:, :-1]
+        return np.float32(_SPEC_SHARPNESS) * np.hstack([cosines, floor])
+
+    def scores(self, texts: Sequence[str], vectors: Vectors) -> Scores:  # noqa: ARG002
+        """See `TopicScorer`."""
+        return softmax(self.logits(vectors))[:, :-1]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What each opinion weighs in the pool; 1 together."""
+
+    meaning: float = 0.5
+    words: float = 0.25
+    specs: float = 0.25
+
+
+class PooledTopics:
+    """The shipped weights and the specs, for any part of the topics that the weights know.
+
+    Their probabilities are pooled by weighted geometric means: a topic that one of them rules out
+    does not win by the others' votes alone.
+
+    Args:
+        specs: topics, all of which the weights know.
+        embedder: the one that the weights were trained for.
+        weights: as `benchmarks/train_topics.py` makes them.
+        shares: what each opinion weighs.
+    """
+
+    def __init__(
+        self, specs: Specs, embedder: Embeds, weights: Mapping[str, Any], shares: Shares = Shares()
+    ):
+        self._specs = SpecTopics(specs, embedder)
+        self._shares = shares
+        self.topics = self._specs.topics
+        labels = json.loads(str(weights["labels"]))
+        kept = [labels.index(label) for label in (*self.topics, NONE)]
+        self._meaning = _Linear(weights["coef"][kept], weights["bias"][kept])
+        self._words = _Linear(weights["word_coef"][kept], weights["word_bias"][kept])
+        vocabulary = json.loads(str(weights["vocabulary"]))
+        self._vectorizer = word_vectorizer(vocabulary=vocabulary)
+        self._vectorizer.idf_ = weights["idf"].astype(np.float32)
+
+    def scores(self, texts: Sequence[str], vectors: Vectors) -> Scores:
+        """See `TopicScorer`."""
+        pooled = self._shares.meaning * log_softmax(self._meaning.logits(vectors))
+        words = self._vectorizer.transform(texts)
+        pooled += self._shares.words * log_softmax(self._words.logits(words))
+        pooled += self._shares.specs * log_softmax(self._specs.logits(vectors))
+        return softmax(pooled)[:, :-1]
+
+
+class _Linear:
+    def __init__(self, coef: npt.NDArray[Any], bias: npt.NDArray[Any]):
+        self._coef = np.ascontiguousarray(coef.T, dtype=np.float32)  # features x labels
+        self._bias = bias.astype(np.float32)
+
+    def logits(self, features: Any) -> Scores:
+        return np.asarray(features @ self._coef + self._bias)
+
+
+def word_vectorizer(**settings: Any) -> Any:
+    """What makes a text's words and pairs of words, weighed by how rare they are, a row."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(
+        ngram_range=(1, 2),
+        strip_accents="unicode",
+        sublinear_tf=True,
+        dtype=np.float32,
+        **settings,
+    )
 
 
 class TaughtTopics:
@@ -120,31 +174,34 @@ class TaughtTopics:
 
     Args:
         base: the scorer to start from.
-        vectors: of the labelled rows, n x d.
+        texts: of the labelled rows.
+        vectors: theirs, n x d.
         labels: their topics, all known to `base`.
     """
 
     _PULL = 1.0  # chosen by cross-validation, see docs/topics.md
     _PULL_OF_BIAS = 0.1
 
-    def __init__(self, base: TopicScorer, vectors: Vectors, labels: Sequence[str]):
+    def __init__(
+        self, base: TopicScorer, texts: Sequence[str], vectors: Vectors, labels: Sequence[str]
+    ):
         self.topics = base.topics
         self._base = base
         wanted = np.zeros((len(labels), len(self.topics) + 1))
         wanted[np.arange(len(labels)), [self.topics.index(label) for label in labels]] = 1
-        self._coef, self._bias = self._fitted(vectors.astype(float), wanted)
+        base_logits = self._base_logits(texts, vectors)
+        self._coef, self._bias = self._fitted(base_logits, vectors.astype(float), wanted)
 
-    def _logits(self, vectors: Vectors) -> npt.NDArray[Any]:
-        scores = self._base.scores(vectors)
+    def _base_logits(self, texts: Sequence[str], vectors: Vectors) -> npt.NDArray[Any]:
+        scores = self._base.scores(texts, vectors)
         none = np.clip(1 - scores.sum(axis=1, keepdims=True), 0, 1)
         return np.log(np.hstack([scores, none]) + _EPSILON)
 
     def _fitted(
-        self, vectors: npt.NDArray[Any], wanted: npt.NDArray[Any]
+        self, base: npt.NDArray[Any], vectors: npt.NDArray[Any], wanted: npt.NDArray[Any]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         from scipy.optimize import minimize
 
-        base = self._logits(vectors)
         classes, dim = wanted.shape[1], vectors.shape[1]
 
         def loss(flat: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
@@ -162,9 +219,9 @@ class TaughtTopics:
         flat = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
         return flat[: classes * dim].reshape(classes, dim), flat[classes * dim :]
 
-    def scores(self, vectors: Vectors) -> Scores:
+    def scores(self, texts: Sequence[str], vectors: Vectors) -> Scores:
         """See `TopicScorer`."""
-        logits = self._logits(vectors) + vectors @ self._coef.T + self._bias
+        logits = self._base_logits(texts, vectors) + vectors @ self._coef.T + self._bias
         return np.asarray(softmax(logits)[:, :-1], dtype=np.float32)
 
 
@@ -174,11 +231,17 @@ def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
+def log_softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Logarithms of probabilities by row."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
 def topic_scorer(specs: Specs, embedder: Embeds, config: EmbedderConfig) -> TopicScorer:
     """The best scorer there is for these topics and this embedder."""
     weights = shipped_weights() if config.name == BUILTIN else None
     if weights is not None and set(specs.topics) <= set(json.loads(str(weights["labels"]))):
-        return LinearTopics(list(specs.topics), weights)
+        return PooledTopics(specs, embedder, weights)
     return SpecTopics(specs, embedder)
 
 

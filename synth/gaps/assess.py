@@ -67,16 +67,14 @@ def _taught(
             if len(drawn) > 2 * _MOST_TAUGHT:
                 drawn = sorted(drawn)[:_MOST_TAUGHT]
     drawn = sorted(drawn)[:_MOST_TAUGHT]
+    texts = [text for _, text, _ in drawn]
     topics = [topic for _, _, topic in drawn]
     if len(set(topics)) < _LEAST_TAUGHT:
         what = f"has labels for {len(set(topics))} of our topics"
         hint = "Give rows whose topic column names at least two of them"
         raise SourceError(rows.location, what, hint)
-    parts = [
-        embedder.embed([text for _, text, _ in drawn[start : start + CHUNK]])
-        for start in range(0, len(drawn), CHUNK)
-    ]
-    return TaughtTopics(scorer, np.concatenate(parts), topics)
+    parts = [embedder.embed(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
+    return TaughtTopics(scorer, texts, np.concatenate(parts), topics)
 
 
 Write = Callable[[Mapping[str, Any]], None]

@@ -153,10 +153,9 @@ class Surveyor:
     def labels(self, rows: Sequence[Row]) -> tuple[list[Label], Vectors]:
         """Labels of some rows, and the vectors of their questions."""
         questions = self._embedder.embed([row.question for row in rows])
-        subjects = questions
-        if any(row.title for row in rows):
-            subjects = self._embedder.embed([row.subject for row in rows])
-        scores = self._scorer.scores(subjects)
+        subjects = [row.subject for row in rows]
+        vectors = self._embedder.embed(subjects) if any(row.title for row in rows) else questions
+        scores = self._scorer.scores(subjects, vectors)
         return labels_of(self._scorer.topics, scores, self._rule), questions
 
     def survey(self, source: Source, on_label: OnLabel | None = None) -> Survey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,19 @@ from synth.embedding import Embedder
 from synth.gaps.facets import stated_facets
 from synth.gaps.shipped import ShippedLabels
 from synth.neighbours import nearest_others
+from synth.protocol import Vectors
 from synth.specs import Specs
-from synth.topic_model import LabelRule, SpecTopics, TaughtTopics, labels_of
+from synth.topic_model import (
+    LabelRule,
+    PooledTopics,
+    Scores,
+    Shares,
+    SpecTopics,
+    TaughtTopics,
+    labels_of,
+    shipped_weights,
+    topic_scorer,
+)
 from synth.vector_cache import VectorCache
 
 GRIEF = "My mother died in March and I still set a plate for her. The funeral is a blur to me."
@@ -247,9 +259,37 @@ def test_other_topics_than_the_shipped_ones_are_known_by_their_specs(
     specs: Specs, embedder: Embedder
 ) -> None:
     scorer = SpecTopics(specs, embedder)
-    scores = scorer.scores(embedder.embed([GRIEF, SLEEP, BREAD]))
+    texts = [GRIEF, SLEEP, BREAD]
+    scores = scorer.scores(texts, embedder.embed(texts))
     topics = [label.topic for label in labels_of(scorer.topics, scores, LabelRule())]
     assert topics == ["grief-and-loss", "sleep-improvement", None]
+
+
+def test_the_shipped_scorer_heeds_meaning_words_and_specs(specs: Specs, embedder: Embedder) -> None:
+    topics = ["stress", "sleep-improvement", "grief-and-loss"]
+    specs = replace(specs, topics={topic: specs.topics[topic] for topic in topics})
+    weights = shipped_weights()
+    assert weights is not None
+    texts, vectors = [GRIEF, SLEEP], embedder.embed([GRIEF, SLEEP])
+
+    def scores(shares: Shares, texts: list[str], vectors: Vectors) -> Scores:
+        return PooledTopics(specs, embedder, weights, shares).scores(texts, vectors)
+
+    meaning, words = Shares(1, 0, 0), Shares(0, 1, 0)
+    pooled = scores(Shares(), texts, vectors)
+    assert list(pooled.argmax(axis=1)) == [2, 1]
+    assert (pooled.sum(axis=1) <= 1).all()
+    # What they say of a text does not change with the part of it that they do not look at.
+    np.testing.assert_array_equal(
+        scores(meaning, texts, vectors), scores(meaning, texts[::-1], vectors)
+    )
+    np.testing.assert_array_equal(
+        scores(words, texts, vectors), scores(words, texts, vectors[::-1])
+    )
+    by_specs = SpecTopics(specs, embedder).scores(texts, vectors)
+    np.testing.assert_allclose(scores(Shares(0, 0, 1), texts, vectors), by_specs, atol=1e-5)
+    scorer = topic_scorer(specs, embedder, EmbedderConfig())
+    np.testing.assert_array_equal(scorer.scores(texts, vectors), pooled)
 
 
 def test_labelled_rows_teach_a_scorer(specs: Specs, embedder: Embedder) -> None:
@@ -257,13 +297,15 @@ def test_labelled_rows_teach_a_scorer(specs: Specs, embedder: Embedder) -> None:
     scorer = SpecTopics(specs, embedder)
     texts = [f"{BREAD} {word}" for word in ("Rye.", "Wheat.", "Spelt.", "Oats.")] * 40
     texts += [f"{SLEEP} {word}" for word in ("Again.", "Today.", "Still.", "Always.")] * 40
-    taught = TaughtTopics(scorer, embedder.embed(texts), ["stress"] * 160 + ["addiction"] * 160)
+    labels = ["stress"] * 160 + ["addiction"] * 160
+    taught = TaughtTopics(scorer, texts, embedder.embed(texts), labels)
     rule = LabelRule(least=0.0)
-    vectors = embedder.embed([BREAD + " Corn.", SLEEP + " Tonight."])
-    before = [label.topic for label in labels_of(scorer.topics, scorer.scores(vectors), rule)]
-    after = [label.topic for label in labels_of(taught.topics, taught.scores(vectors), rule)]
-    assert before[1] == "sleep-improvement"
-    assert after == ["stress", "addiction"]
+    asked = [BREAD + " Corn.", SLEEP + " Tonight."]
+    vectors = embedder.embed(asked)
+    before = labels_of(scorer.topics, scorer.scores(asked, vectors), rule)
+    after = labels_of(taught.topics, taught.scores(asked, vectors), rule)
+    assert before[1].topic == "sleep-improvement"
+    assert [label.topic for label in after] == ["stress", "addiction"]
 
 
 def test_the_embedder_config_decides_whether_vectors_are_kept(tmp_path: Path) -> None:
