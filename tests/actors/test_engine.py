@@ -131,9 +131,13 @@ def test_an_engine_core_that_is_killed_is_replaced_and_the_run_completes(tmp_pat
 
 def test_a_preview_shows_prompt_and_records_and_keeps_nothing(tmp_path: Path) -> None:
     """With the outlines backend, which has to work as well."""
-    backend = [SHORT, "--set", "engine.structured_output=outlines"]
+    options = [
+        SHORT,
+        "--set=engine.structured_output=outlines",
+        "--set=topic_gate={margin: 1, min_score: -1}",  # quicker
+    ]
     result = subprocess.run(
-        [*EVENFILL, "preview", "--topic", "grief-and-loss", "-n", "1", "--json", *backend],
+        [*EVENFILL, "preview", "--topic", "grief-and-loss", "-n", "1", "--json", *options],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -146,7 +150,7 @@ def test_a_preview_shows_prompt_and_records_and_keeps_nothing(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_datasets_gap_is_filled_with_nothing_that_is_there(
+def test_a_datasets_gap_is_filled_with_nothing_that_is_there_and_a_judge_reads_all_of_it(
     tmp_path: Path, embedder: Embedder
 ) -> None:
     dataset, folder = tmp_path / "mine.csv", tmp_path / "run"
@@ -154,17 +158,28 @@ def test_a_datasets_gap_is_filled_with_nothing_that_is_there(
         table = csv.writer(file)
         table.writerows([("Context", "Response"), *((question, ANSWERS[0]) for question in ASKED)])
     fill = [*EVENFILL, "fill", str(dataset), "--topic", "sleep-improvement=2"]
+    options = ["--topic", "grief-and-loss=1", SHORT, "--set", "judge={}"]
     done = subprocess.run(
-        [*fill, "--topic", "grief-and-loss=1", "--out", str(folder), "--json"],
+        [*fill, *options, "--out", str(folder), "--json"],
         capture_output=True,
         text=True,
         timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    topics = json.loads(done.stdout)["topics"]
+    report = json.loads(done.stdout)
+    topics = report["topics"]
     held = {topic: figures["accepted"] for topic, figures in topics.items() if figures["accepted"]}
     assert held == {"sleep-improvement": 2, "grief-and-loss": 1}
+    assert report["judge"]["records"] == 3
+    written = load_dataset(
+        "parquet", data_files=f"{folder}/accepted/*.parquet", cache_dir=str(tmp_path / "cache")
+    )["train"]
+    for row in written:
+        (judgement,) = row["judgements"]
+        scores = judgement["scores"]
+        assert [score["metric"] for score in scores] == list(METRICS)
+        assert all(1 <= score["score"] <= 10 and score["rationale"] for score in scores)
     merged = tmp_path / "merged.csv"
     export = ["export", str(folder), "--format", "own", "--merge", "--to", str(merged)]
     subprocess.run([*EVENFILL, *export], check=True, capture_output=True)
@@ -173,23 +188,3 @@ def test_a_datasets_gap_is_filled_with_nothing_that_is_there(
     assert [row["Context"] for row in rows[:3]] == list(ASKED)
     vectors = embedder.embed([row["Context"] for row in rows])
     assert (vectors[3:] @ vectors.T - np.eye(6)[3:]).max() < 0.85
-
-
-def test_a_judge_on_the_writing_engine_scores_every_record_and_every_score_parses(
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "run"
-    targets = "targets={policy: explicit, topics: {stress: 2, anxiety: 2}}"
-    command = [*EVENFILL, "run", SHORT, "--out", str(folder), "--set", targets, "--set", "judge={}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = load_dataset(
-        "parquet", data_files=f"{folder}/accepted/*.parquet", cache_dir=str(tmp_path / "cache")
-    )["train"]
-    assert len(rows) == 4
-    for row in rows:
-        (judgement,) = row["judgements"]
-        scores = judgement["scores"]
-        assert [score["metric"] for score in scores] == list(METRICS)
-        assert all(1 <= score["score"] <= 10 and score["rationale"] for score in scores)
-    assert json.loads((folder / "report.json").read_text())["judge"]["records"] == 4

@@ -127,11 +127,11 @@ def test_a_second_signal_leaves_at_once_and_harms_nothing(tmp_path: Path) -> Non
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
+    """A disk of half a megabyte."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "evenfill-test", disk], check=False
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "evenfill-test", disk], check=False
     ).returncode:
         pytest.skip("this user may not mount a disk")
     yield disk
@@ -143,13 +143,13 @@ def test_a_full_disk_ends_the_run_with_what_is_committed_and_it_goes_on_with_a_l
 ) -> None:
     folder = small_disk / "run"
     log = small_disk.with_suffix(".log")
-    options = ["targets.total=660", "store.retry=2s"]
+    options = ["targets.total=330", "store.retry=2s"]
     run = start(folder, QUICK, *options, log=log)
     assert run.wait(timeout=240) == 1, log.read_text()
     assert "the store cannot be written to" in log.read_text()
     assert "No space left on device" in log.read_text()
     earlier = digests(folder)
-    assert 0 < len(earlier) < 660
+    assert 0 < len(earlier) < 330
     assert problems(folder, earlier, complete=False) == []
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     finish(folder, start(folder, QUICK, *options, log=log), earlier, log=log)

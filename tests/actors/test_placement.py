@@ -91,9 +91,10 @@ def test_engine_arguments_follow_config_and_device() -> None:
 
 
 def test_only_a_cpu_replica_is_bound_to_cores() -> None:
-    config = RunConfig()
-    assert engine_environment([2, 3], config)["VLLM_CPU_OMP_THREADS_BIND"] == "2,3"
-    assert "VLLM_CPU_OMP_THREADS_BIND" not in engine_environment(None, config)
+    told = engine_environment([2, 3], RunConfig())
+    openmp = {name: value for name, value in told.items() if name.startswith("OMP_")}
+    assert openmp == {"OMP_NUM_THREADS": "2", "OMP_PLACES": "{2,3}", "OMP_PROC_BIND": "true"}
+    assert not [name for name in engine_environment(None, RunConfig()) if "OMP_" in name]
 
 
 def test_an_engines_processes_speak_over_loopback() -> None:
