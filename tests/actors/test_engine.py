@@ -46,16 +46,16 @@ def start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_records(folder: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_records(folder: Path, process: subprocess.Popen[str], epoch: int = 1) -> None:
     deadline = time.monotonic() + 300
-    while not list((folder / "accepted").glob("segment-*")):
+    while not list((folder / "accepted").glob(f"segment-{epoch:04d}-*")):
         assert process.poll() is None, process.stdout and process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
-@pytest.mark.timeout(1200)  # two starts, and 33 records of which four in five are refused
-def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly(
+@pytest.mark.timeout(1200)  # three starts, and 33 records of which four in five are refused
+def test_a_run_that_is_interrupted_and_whose_engine_core_dies_fills_all_33_topics_exactly(
     tmp_path: Path, specs: Specs, embedder: Embedder
 ) -> None:
     folder = tmp_path / "run"
@@ -69,12 +69,16 @@ def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly
     interrupted = json.loads((folder / "report.json").read_text())
     assert interrupted["status"] == "interrupted"
     assert 0 < interrupted["accepted"] < 33
+    earlier = digests(folder)
 
     second = start(folder)
+    wait_for_records(folder, second, epoch=2)
+    process_named("VLLM::EngineCore").kill()
     output, _ = second.communicate(timeout=900)
     assert second.returncode == 0, output
     assert "Traceback" not in output
     assert orphans() == []
+    assert problems(folder, earlier) == []
 
     rows = load_dataset(
         "parquet", data_files=f"{folder}/accepted/*.parquet", cache_dir=str(tmp_path / "cache")
@@ -98,35 +102,6 @@ def test_a_run_that_is_interrupted_and_started_again_fills_all_33_topics_exactly
     assert report["generated"] == report["accepted"] + report["rejected"]
     truncated = report["rejected_by_reason"].get("truncated", 0)
     assert truncated <= 0.05 * report["generated"]
-
-
-@pytest.mark.timeout(1200)
-def test_an_engine_core_that_is_killed_is_replaced_and_the_run_completes(tmp_path: Path) -> None:
-    """With the guidance backend, which has to work as well."""
-    folder = tmp_path / "run"
-    options = [
-        "targets.policy=explicit",
-        "targets.topics.anxiety=4",
-        "engine.max_num_seqs=8",
-        "engine.structured_output=guidance",
-        "topic_gate={margin: 1, min_score: -1}",  # quicker
-    ]
-    run = subprocess.Popen(
-        [*EVENFILL, "run", SHORT, *(f"--set={option}" for option in options), "--out", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    wait_for_records(folder, run)
-    earlier = digests(folder)
-    process_named("VLLM::EngineCore").kill()
-    output, _ = run.communicate(timeout=900)
-    assert run.returncode == 0, output
-    assert problems(folder, earlier) == []
-    assert orphans() == []
-    assert (
-        "unparsable" not in json.loads((folder / "report.json").read_text())["rejected_by_reason"]
-    )
 
 
 def test_a_preview_shows_prompt_and_records_and_keeps_nothing(tmp_path: Path) -> None:
@@ -153,12 +128,14 @@ def test_a_preview_shows_prompt_and_records_and_keeps_nothing(tmp_path: Path) ->
 def test_a_datasets_gap_is_filled_with_nothing_that_is_there_and_a_judge_reads_all_of_it(
     tmp_path: Path, embedder: Embedder
 ) -> None:
+    """With the guidance backend, which has to work as well."""
     dataset, folder = tmp_path / "mine.csv", tmp_path / "run"
     with open(dataset, "w", newline="") as file:
         table = csv.writer(file)
         table.writerows([("Context", "Response"), *((question, ANSWERS[0]) for question in ASKED)])
     fill = [*EVENFILL, "fill", str(dataset), "--topic", "sleep-improvement=2"]
-    options = ["--topic", "grief-and-loss=1", SHORT, "--set", "judge={}"]
+    options = ["--topic", "grief-and-loss=1", SHORT, "--set=judge={}"]
+    options.append("--set=engine.structured_output=guidance")
     done = subprocess.run(
         [*fill, *options, "--out", str(folder), "--json"],
         capture_output=True,
@@ -172,6 +149,7 @@ def test_a_datasets_gap_is_filled_with_nothing_that_is_there_and_a_judge_reads_a
     held = {topic: figures["accepted"] for topic, figures in topics.items() if figures["accepted"]}
     assert held == {"sleep-improvement": 2, "grief-and-loss": 1}
     assert report["judge"]["records"] == 3
+    assert "unparsable" not in report["rejected_by_reason"]
     written = load_dataset(
         "parquet", data_files=f"{folder}/accepted/*.parquet", cache_dir=str(tmp_path / "cache")
     )["train"]

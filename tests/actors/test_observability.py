@@ -225,7 +225,11 @@ def test_a_store_that_fails_and_recovers_is_told_once_each(
 def test_an_engine_s_own_metrics_are_those_that_the_dashboard_shows(
     tmp_path: Path, cluster: Scraped
 ) -> None:
-    options = ["targets.policy=explicit", "targets.topics={anxiety: 2}", "targets.total=2"]
+    options = [
+        "targets.policy=explicit", "targets.topics={anxiety: 2}", "targets.total=2",
+        "topic_gate={margin: 1, min_score: -1}",  # quicker
+        "record={min_words: 25, max_question_words: 50, max_answer_words: 70}",
+    ]  # fmt: skip
     plan = plan_for(tmp_path / "run", *options, "engine.metrics=true", "engine.replicas=1")
     cluster.run(plan, None)
     page = cluster.scrape()

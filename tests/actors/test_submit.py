@@ -62,11 +62,6 @@ class RayCluster:
     def add_worker(self, name: str) -> None:
         self._start(name, f"--address={self.address}", "--num-cpus=1", cores={next(self._cores)})
 
-    def have_a_worker(self) -> None:
-        """For a test that does not care how many there are."""
-        if set(self._nodes) == {"head"}:
-            self.add_worker("any")
-
     def kill_worker(self, name: str) -> None:
         """As when its machine is taken away."""
         node = psutil.Process(self._nodes.pop(name).pid)
@@ -184,7 +179,7 @@ def replicas_up(bucket: str) -> set[str]:
 
 
 @pytest.mark.timeout(900)
-def test_a_job_outlives_its_submitter_and_a_worker_takes_in_others_and_ends_on_target(
+def test_a_job_outlives_its_submitter_a_worker_and_a_stop_and_ends_on_target(
     cluster: RayCluster, bucket: str, tmp_path: Path
 ) -> None:
     # Few sequences at once: the run outlasts the start of a second and a third replica.
@@ -214,13 +209,23 @@ def test_a_job_outlives_its_submitter_and_a_worker_takes_in_others_and_ends_on_t
     lost = again.text.split(" waits for a node")[0].split()[-1]
     cluster.add_worker("three")
     again.wait_for(f"{lost} starts again: the cluster has room for it")
-    assert again.process.wait(timeout=_PATIENCE_S) == 0, again.text
+    code, text = ended(submit(cluster, "--job", job, "--stop"))
+    assert code == 130, text
+    assert again.process.wait(timeout=60) == 130, again.text
+    assert "given up" not in again.text
+    stopped = copy_of(bucket, tmp_path / "stopped")
+    assert problems(stopped, earlier, complete=False) == []
+    assert json.loads((stopped / "run.json").read_text())["status"] == "interrupted"
+    earlier = digests(stopped)
+    assert 0 < len(earlier) < 24
+
+    code, text = ended(submit(cluster, *options))
+    assert code == 0, text
     folder = copy_of(bucket, tmp_path / "folder")
     assert problems(folder, earlier) == []
     manifest = json.loads((folder / "run.json").read_text())
-    assert manifest["epoch"] == 1
+    assert manifest["epoch"] == 2
     assert sum(manifest["targets"].values()) == 24
-    assert "given up" not in again.text
 
     code, text = ended([*EVENFILL, "status", bucket, "--json"])
     assert code == 0
@@ -231,26 +236,6 @@ def test_a_job_outlives_its_submitter_and_a_worker_takes_in_others_and_ends_on_t
     assert "this run is complete already" in text
     assert "starting" not in text
     assert json.loads(text.splitlines()[0])["exit_code"] == 0
-
-
-def test_a_job_that_is_stopped_resumes_when_it_is_submitted_again(
-    cluster: RayCluster, bucket: str, tmp_path: Path
-) -> None:
-    cluster.have_a_worker()
-    options = [*run_options(bucket, 3), "--set=engine.max_replicas=1"]
-    first = Following(submit(cluster, *options), tmp_path / "first.log")
-    eventually(lambda: records_in(bucket), "a record is durable")
-    job = first.text.split("job ")[1].split()[0]
-    code, text = ended(submit(cluster, "--job", job, "--stop"))
-    assert code == 130, text
-    assert first.process.wait(timeout=60) == 130, first.text
-    folder = copy_of(bucket, tmp_path / "stopped")
-    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
-    earlier = digests(folder)
-    assert 0 < len(earlier) < 9
-    code, text = ended(submit(cluster, *options))
-    assert code == 0, text
-    assert problems(copy_of(bucket, tmp_path / "folder"), earlier) == []
 
 
 def test_what_the_cluster_finds_wrong_ends_the_job_with_exit_code_2(cluster: RayCluster) -> None:
