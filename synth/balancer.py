@@ -284,11 +284,11 @@ class Balancer:
         if duplicate_of:
             state.near_duplicates.append(duplicate_of)
 
-    def dropped(self, slot: Slot, *, attempt: bool) -> None:
-        """A slot ended without a judgement; `attempt`: it still counts against the budget."""
+    def dropped(self, slot: Slot) -> None:
+        """A slot ended without a judgement: that costs its topic no attempt."""
         state = self.topics[slot.topic]
         state.asked -= 1
-        state.attempts -= not attempt
+        state.attempts -= 1
         self._cover(state, slot.situation, slot.facets, -1)
 
     def set_aside(self, topic: str, *, reserved: bool) -> None:

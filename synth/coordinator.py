@@ -18,6 +18,7 @@ from synth.index import DuplicateIndex, ExactRepeats, Neighbour
 from synth.labeller import Filing, TopicLabeller
 from synth.outbox import CommitBatch, OpenSlot, Outbox, Phase
 from synth.protocol import (
+    UNJUDGED,
     AnswerBatch,
     Candidate,
     Holding,
@@ -179,8 +180,8 @@ class Coordinator:
         self._outbox.refuse(
             held, Stage.QUESTION, reason, candidate.text, candidate.tokens, detail, nearest
         )
-        if reason is Reason.TOPIC_FULL:
-            self._balancer.dropped(held.slot, attempt=True)
+        if reason in UNJUDGED:
+            self._balancer.dropped(held.slot)
         else:
             self._balancer.refused(held.slot, duplicate_of=nearest.opening if nearest else None)
         return self._close(held, Ruling.REFUSED, reason)
@@ -225,7 +226,7 @@ class Coordinator:
             nearest=nearest,
             judgements=candidate.judgements,
         )
-        self._release(held, judged=reason is not Reason.TOPIC_FULL)
+        self._release(held, judged=reason not in UNJUDGED)
         self._close(held, Ruling.REFUSED, reason)
 
     def verdict_of(self, slot_id: str) -> Verdict:
@@ -310,13 +311,13 @@ class Coordinator:
             self._outbox.refuse_text(held, refusal, tokens)
         if not refusal.ends_slot:
             return
-        judged = refusal.reason not in (Reason.INTERRUPTED, Reason.TOPIC_FULL)
+        judged = refusal.reason not in UNJUDGED
         if held.phase is Phase.RESERVED:
             self._release(held, judged=judged)
         elif judged:
             self._balancer.refused(held.slot)
         else:
-            self._balancer.dropped(held.slot, attempt=refusal.reason == Reason.TOPIC_FULL)
+            self._balancer.dropped(held.slot)
         self._close(held, Ruling.REFUSED, refusal.reason)
 
     def _release(self, held: OpenSlot, *, judged: bool) -> None:
@@ -335,7 +336,7 @@ class Coordinator:
             )
             self._release(held, judged=False)
         else:
-            self._balancer.dropped(held.slot, attempt=False)
+            self._balancer.dropped(held.slot)
         self._close(held, Ruling.REFUSED, Reason.EXPIRED)
 
     def _close(self, held: OpenSlot, ruling: Ruling, reason: str = "") -> Verdict:

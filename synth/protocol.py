@@ -33,6 +33,10 @@ class Reason(StrEnum):
     EXPIRED = "expired"
 
 
+UNJUDGED = frozenset({Reason.TOPIC_FULL, Reason.INTERRUPTED, Reason.EXPIRED})
+"""Reasons that say nothing about the text: it costs its topic no attempt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """One record to be written.

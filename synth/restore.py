@@ -15,7 +15,7 @@ from synth.existing import TextDigest, existing_rows
 from synth.gaps.survey import CHUNK, chunks
 from synth.index import DuplicateIndex, ExactRepeats
 from synth.plan import Plan
-from synth.protocol import Reason
+from synth.protocol import UNJUDGED
 from synth.report import Tally, TopicTally
 from synth.segments import TOKEN_COLUMNS, accepted_schema, read_rows
 from synth.specs import SITUATION
@@ -95,7 +95,7 @@ def restore(plan: Plan, embedder: Embeds, run_id: str, epoch: int) -> Restored:
             if row["id"].startswith(recent):
                 key = (row["id"], row["stage"], row["attempt"])
                 decided.refused[key] = (row["topic"], row["reason"])
-            if row["reason"] not in (Reason.INTERRUPTED, Reason.EXPIRED):
+            if row["reason"] not in UNJUDGED:
                 asked[row["id"]] = row["requested_topic"]
     attempts = Counter(asked.values())
     for topic, counts in tally.topics.items():

@@ -62,7 +62,7 @@ def simulate(
             balancer.refused(draw)
         elif kind == "question" and not balancer.wants(draw.topic):
             unneeded += 1
-            balancer.dropped(draw, attempt=True)
+            balancer.dropped(draw)
         elif kind == "question":
             balancer.reserved(draw, draw.topic)
             heapq.heappush(events, (now + rng.uniform(1, 3), number, "answer", draw))
@@ -209,7 +209,7 @@ def test_what_was_written_for_nobody_before_does_not_slow_the_end_down(specs: Sp
     for number in range(130):
         late = Slot(str(number), "anxiety", "", {}, 0)
         other.adopt(late)
-        other.dropped(late, attempt=True)
+        other.dropped(late)
     assert len(other.draw(IDS, idle=True)) == at_first > 0
 
 
@@ -322,6 +322,6 @@ def test_a_slot_that_nobody_wrote_costs_no_attempt(specs: Specs) -> None:
     balancer = Balancer(specs, dict.fromkeys(specs.topics, 2), 40, 3, "0")
     draw = draw_one(balancer)
     assert draw is not None
-    balancer.dropped(draw, attempt=False)
+    balancer.dropped(draw)
     assert balancer.topics[draw.topic].attempts == 0
     assert not any(balancer.topics[draw.topic].coverage.values())

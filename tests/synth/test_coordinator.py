@@ -244,6 +244,22 @@ def test_invariant_8_a_saturated_topic_ends_the_run_and_is_named(
     assert bench.balancer.topics[TOPIC].attempts == config.budget.attempts_per_record
 
 
+def test_a_good_question_that_comes_when_the_last_place_has_gone_costs_no_attempt(
+    specs: Specs, config: RunConfig, tmp_path: Path
+) -> None:
+    bench = Bench(specs, config, {TOPIC: 1}, tmp_path)
+    refused = 0
+    while len(slots := lease(bench, want=8)) == 1:  # until it is known to be a hard topic
+        refusal = Refusal(slots[0].id, Stage.QUESTION, "repetition", "x", Tokens(1, 1))
+        empty = np.zeros((0, DIM), np.float32)
+        bench.coordinator.reserve("r0", QuestionBatch((), empty, (refusal,)))
+        refused += 1
+    rulings = reserve(bench, slots)
+    assert rulings == [Ruling.RESERVED, *[Ruling.REFUSED] * (len(slots) - 1)]
+    assert bench.coordinator.verdict_of(slots[1].id).reason == Reason.TOPIC_FULL
+    assert bench.balancer.topics[TOPIC].attempts == refused + 1
+
+
 def test_a_lost_replica_gives_everything_back(bench: Bench) -> None:
     slots = lease(bench, want=4)
     reserve(bench, slots[:2])
