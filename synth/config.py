@@ -249,7 +249,7 @@ class JudgeConfig(Section):
 class BudgetConfig(Section):
     """When to stop trying."""
 
-    attempts_per_record: int = Field(40, ge=1, description="questions written per record of target")
+    attempts_per_record: int = Field(40, ge=1, description="questions judged per record of target")
     answer_attempts: int = Field(3, ge=1, description="answers written for one question")
     wall_time: Duration | None = Field(None, description="of all starts of the run together")
 
