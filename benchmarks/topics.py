@@ -109,21 +109,19 @@ def main() -> None:
     messages = written()
     weights = train(specs, messages.texts, embedder.embed(messages.texts), messages.first)
 
-    def by(shares: Shares) -> PooledTopics:
-        return PooledTopics(specs, embedder, weights, shares)
+    def by(shares: Shares) -> dict[str, Any]:
+        scorer = PooledTopics(specs, embedder, weights, shares)
+        return figures(topics, texts.topics, scorer.scores(texts.texts, vectors))
 
-    def alone(shares: Shares) -> dict[str, Any]:
-        return figures(topics, texts.topics, by(shares).scores(texts.texts, vectors))
-
-    base = by(Shares())
+    base = PooledTopics(specs, embedder, weights)
     taught, mean = cross_validated(base, texts, embedder, options.folds)
     found: dict[str, Any] = {
         "questions": len(texts.texts),
         "nearest topic name": figures(topics, texts.topics, vectors @ names.T),
-        "topic specs": alone(Shares(meaning=0, words=0, specs=1)),
-        "written messages, words": alone(Shares(meaning=0, words=1, specs=0)),
-        "written messages, meaning": alone(Shares(meaning=1, words=0, specs=0)),
-        "pooled": alone(Shares()),
+        "topic specs": by(Shares(meaning=0, words=0, specs=1)),
+        "written messages, words": by(Shares(meaning=0, words=1, specs=0)),
+        "written messages, meaning": by(Shares(meaning=1, words=0, specs=0)),
+        "pooled": by(Shares()),
         f"and {options.folds - 1} of {options.folds} folds": mean,
         "confusions": confusions(topics, texts.topics, taught),
     }

@@ -111,8 +111,7 @@ class Shares:
 class PooledTopics:
     """The shipped weights and the specs, for any part of the topics that the weights know.
 
-    Their probabilities are pooled by weighted geometric means: a topic that one of them rules out
-    does not win by the others' votes alone.
+    Their probabilities are pooled by weighted geometric means.
 
     Args:
         specs: topics, all of which the weights know.

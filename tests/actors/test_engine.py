@@ -73,6 +73,7 @@ def test_a_run_that_is_interrupted_and_whose_engine_core_dies_fills_all_33_topic
     interrupted = json.loads((folder / "report.json").read_text())
     assert interrupted["status"] == "interrupted"
     assert 0 < interrupted["accepted"] < 33
+    assert interrupted["rejected_by_reason"]["interrupted"] > 0
     earlier = digests(folder)
 
     second = start(folder)
